@@ -1,7 +1,7 @@
 """Benchmarks: the bridge against bounds, in one run on one machine, so that only the ratios matter.
 
 __main__     which scenarios run, and what is printed
-scenarios/   what is measured, one module each: `run(bench) -> Findings`
+scenarios/   what is measured, one module each: `run(bench) -> ScenarioResult`
 peers/       the same job done with other tools
 imports/     imports that take their time, with HubSpot's limit: the bridge and other tools
 harness      what a scenario gets: the far side, databases, sizes

@@ -27,7 +27,7 @@ from bench.scenarios import (
     throughput,
 )
 
-Scenario = Callable[[Bench], report.Findings]
+Scenario = Callable[[Bench], report.ScenarioResult]
 
 PEERS, IMPORTS, SOAK = "peers", "imports", "soak"
 SCENARIOS: dict[str, Scenario] = {
@@ -59,16 +59,16 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = _chosen(arguments)
     about = machine()
-    findings = _found(chosen, short=arguments.short)
+    results = _found(chosen, short=arguments.short)
     about["load average afterwards"] = machine()["load average"]
     stem = next((name for name in ("only", PEERS, IMPORTS, "short") if getattr(arguments, name)), "latest")
-    picture = findings[0].picture if len(findings) == 1 else ""
-    report.write(findings, about, picture or chart.draw(findings), stem)
+    picture = results[0].picture if len(results) == 1 else ""
+    report.write(results, about, picture or chart.draw(results), stem)
     print(f"\nwritten to {report.RESULTS}/{stem}.md")
-    fallen = [row for found in findings for row in found.rows if row.fell] if arguments.short else []
+    fallen = [row for found in results for row in found.rows if row.fell] if arguments.short else []
     for row in fallen:
         print(f"beyond its floor of {report.number(row.goal.floor)}: {row.name}")
-    return 1 if fallen or len(findings) < len(chosen) else 0
+    return 1 if fallen or len(results) < len(chosen) else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -93,8 +93,8 @@ def _chosen(arguments: argparse.Namespace) -> Sequence[str]:
     return tuple(name for name in SCENARIOS if name not in (PEERS, IMPORTS, SOAK))
 
 
-def _found(chosen: Sequence[str], *, short: bool) -> list[report.Findings]:
-    findings = []
+def _found(chosen: Sequence[str], *, short: bool) -> list[report.ScenarioResult]:
+    results = []
     with bench_of(short=short) as bench:
         for name in chosen:
             began_at = time.monotonic()
@@ -107,8 +107,8 @@ def _found(chosen: Sequence[str], *, short: bool) -> list[report.Findings]:
             for row in found.rows:
                 what, *cells = row.cells
                 print(f"  {what:<76} " + "  ".join(cells), flush=True)
-            findings.append(found)
-    return findings
+            results.append(found)
+    return results
 
 
 if __name__ == "__main__":

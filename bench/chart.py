@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from bench.report import Findings, Row, number
+from bench.report import Row, ScenarioResult, number
 
 WIDTH, LINE, LEFT, BARS = 880, 26, 400, 300
 COMPARED_LEFT = 160
@@ -13,9 +13,9 @@ COLORS = {True: "#2a7f62", False: "#b3423a"}
 OTHERS = "#8a94a0"
 
 
-def draw(findings: Sequence[Findings]) -> str:
+def draw(results: Sequence[ScenarioResult]) -> str:
     """Return an SVG with a bar for each row: its length is the figure over its goal."""
-    rows = [row for found in findings for row in found.rows]
+    rows = [row for found in results for row in found.rows]
     height = LINE * (len(rows) + 2)
     goal = LEFT + BARS / LONGEST
     body = "\n".join(_bar(row, LINE * (index + 1)) for index, row in enumerate(rows))

@@ -61,8 +61,8 @@ def far_side(module: str = "bench.loopback") -> Iterator[FarSide]:
     reading, writing = os.pipe()
     process = subprocess.Popen(python("-m", module), cwd=ROOT, stdout=writing)
     os.close(writing)
-    with os.fdopen(reading) as told:
+    with os.fdopen(reading) as output:
         try:
-            yield FarSide(port=int(told.readline()), process=Process(process.pid))
+            yield FarSide(port=int(output.readline()), process=Process(process.pid))
         finally:
             end(process)

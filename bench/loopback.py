@@ -70,7 +70,7 @@ class World:
         self.ledger = Ledger()
         return _response(b"{}")
 
-    async def told(self, wanted: int) -> bytes:
+    async def ledger_after(self, wanted: int) -> bytes:
         """Return the ledger once `wanted` callbacks are in it."""
         self._wanted = wanted
         self._enough.clear()
@@ -148,7 +148,7 @@ class Peer(Connection):
         self.write(COMPLETE)
 
     async def _tell(self, wanted: int) -> None:
-        self.write(await self._world.told(wanted))
+        self.write(await self._world.ledger_after(wanted))
 
 
 def _length(head: bytes) -> int:

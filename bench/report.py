@@ -86,7 +86,7 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Findings:
+class ScenarioResult:
     """What one scenario found; `picture` is an SVG of its own, which takes the place of the goals' when it runs alone."""
 
     rows: Sequence[Row]
@@ -119,9 +119,9 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
-def page(findings: Sequence[Findings], about: dict[str, str], stem: str) -> str:
-    """Return all findings as Markdown."""
-    rows = [row for found in findings for row in found.rows]
+def page(results: Sequence[ScenarioResult], about: dict[str, str], stem: str) -> str:
+    """Return the results of all scenarios as Markdown."""
+    rows = [row for found in results for row in found.rows]
     parts = [
         "# Benchmarks",
         "\n".join(f"- {name}: {value}" for name, value in about.items()),
@@ -131,7 +131,7 @@ def page(findings: Sequence[Findings], about: dict[str, str], stem: str) -> str:
         ),
         f"![the figures as bars]({stem}.svg)",
     ]
-    for table in (table for found in findings for table in found.tables):
+    for table in (table for found in results for table in found.tables):
         parts += [f"## {table.title}", _table(table.columns, table.lines)]
     return "\n\n".join(parts) + "\n"
 
@@ -141,17 +141,17 @@ def _table(columns: Sequence[str], lines: Sequence[Sequence[str | float]]) -> st
     return "\n".join([*head, *(f"| {' | '.join(map(number, line))} |" for line in lines)])
 
 
-def write(findings: Sequence[Findings], about: dict[str, str], picture: str, stem: str) -> None:
+def write(results: Sequence[ScenarioResult], about: dict[str, str], picture: str, stem: str) -> None:
     """Write `stem`.json, `stem`.md and `stem`.svg into RESULTS."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{stem}.json").write_text(json.dumps(_values(findings, about), indent=1) + "\n")
-    (RESULTS / f"{stem}.md").write_text(page(findings, about, stem))
+    (RESULTS / f"{stem}.json").write_text(json.dumps(_values(results, about), indent=1) + "\n")
+    (RESULTS / f"{stem}.md").write_text(page(results, about, stem))
     (RESULTS / f"{stem}.svg").write_text(picture)
 
 
-def _values(findings: Sequence[Findings], about: dict[str, str]) -> dict[str, Any]:
+def _values(results: Sequence[ScenarioResult], about: dict[str, str]) -> dict[str, Any]:
     rows = [
-        asdict(row) | {"measured": row.measured, "met": row.met} for found in findings for row in found.rows
+        asdict(row) | {"measured": row.measured, "met": row.met} for found in results for row in found.rows
     ]
-    tables = [asdict(table) for found in findings for table in found.tables]
+    tables = [asdict(table) for found in results for table in found.tables]
     return {"machine": about, "rows": rows, "tables": tables}

@@ -68,7 +68,7 @@ def test_every_line_that_a_request_causes_has_its_id() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "heard"),
+    ("name", "logged_levels"),
     [
         ("apscheduler.scheduler", ["error", "critical"]),
         ("sqlalchemy.engine", ["warning", "error", "critical"]),
@@ -76,8 +76,8 @@ def test_every_line_that_a_request_causes_has_its_id() -> None:
         ("werkzeug", ["warning", "error", "critical"]),
     ],
 )
-def test_libraries_that_tell_too_much_are_heard_only_when_something_is_wrong(
-    name: str, heard: list[str]
+def test_libraries_that_log_too_much_are_logged_only_when_something_is_wrong(
+    name: str, logged_levels: list[str]
 ) -> None:
     lines = logged(
         f"""
@@ -86,7 +86,7 @@ for level in ('info', 'warning', 'error', 'critical'):
     getattr(log, level)('x')
 """
     )
-    assert [line["level"] for line in lines] == heard
+    assert [line["level"] for line in lines] == logged_levels
 
 
 def test_gunicorn_s_own_handlers_give_way() -> None:

@@ -19,7 +19,7 @@ from bridge.sandbox import SandboxOptions
 from bridge.tracing import read_traceparent, record_answer
 from tests.docs.markdown import ROOT
 from tests.ports import free_port
-from tests.reliability.database import Site, site
+from tests.reliability.database import Installation, an_installation
 from tests.reliability.processes import errors, processes
 from tests.reliability.waiting import until
 from tests.steps.peers import Peer, Reply, Request
@@ -112,25 +112,27 @@ class Collector:
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.peer.base_url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
 
 
-def called_back(site: Site, folder: Path, traceparents: Sequence[str | None], **env: str) -> list[Request]:
+def called_back(
+    installation: Installation, folder: Path, traceparents: Sequence[str | None], **env: str
+) -> list[Request]:
     """Let real processes register watches, one with each of the headers, and return their callbacks, in order."""
     options = SandboxOptions(pending_seconds=0, processing_seconds=0)
     receiver, port = Peer(lambda _: Reply()), free_port()
     with sandbox.running(options) as hubspot, receiver.listening():
-        settings = site.env(hubspot.url, **{"BRIDGE_EMBEDDED_WORKER": "false", **env})
+        settings = installation.env(hubspot.url, **{"BRIDGE_EMBEDDED_WORKER": "false", **env})
         with processes(settings, folder) as started:
             running = [started.web(port), started.worker()]
             for number, traceparent in enumerate(traceparents):
                 [task_id] = hubspot.state.add_tasks(tasks=1)
                 url = f"{receiver.base_url}/{number}"
-                register(site, port, {"task_id": task_id, "callback_url": url}, traceparent)
+                register(installation, port, {"task_id": task_id, "callback_url": url}, traceparent)
             until(lambda: len(receiver.requests) == len(traceparents))
             assert [process.stop() for process in running] == [0, 0]
     return sorted(receiver.requests, key=lambda request: request.path)
 
 
-def register(site: Site, port: int, body: dict[str, Any], traceparent: str | None) -> None:
-    headers = {"Authorization": f"Bearer {site.api_key}"} | (
+def register(installation: Installation, port: int, body: dict[str, Any], traceparent: str | None) -> None:
+    headers = {"Authorization": f"Bearer {installation.api_key}"} | (
         {"traceparent": traceparent} if traceparent else {}
     )
     url = f"http://127.0.0.1:{port}/v1/watches"
@@ -139,8 +141,8 @@ def register(site: Site, port: int, body: dict[str, Any], traceparent: str | Non
 
 
 def test_a_callback_carries_the_trace_of_its_registration_alone(database_url: str, tmp_path: Path) -> None:
-    with site(database_url) as there:
-        callbacks = called_back(there, tmp_path, [SAMPLED, None, "no-trace", UNSAMPLED])
+    with an_installation(database_url) as installation:
+        callbacks = called_back(installation, tmp_path, [SAMPLED, None, "no-trace", UNSAMPLED])
     assert [callback.headers.get("traceparent") for callback in callbacks] == [
         SAMPLED,
         None,
@@ -153,9 +155,9 @@ def test_one_trace_leads_from_the_registration_over_the_polls_to_the_callback(
     sqlite_url: str, tmp_path: Path
 ) -> None:
     collector = Collector()
-    with collector.peer.listening(), site(sqlite_url) as there:
+    with collector.peer.listening(), an_installation(sqlite_url) as installation:
         traced, untraced, unsampled = called_back(
-            there, tmp_path, [SAMPLED, None, UNSAMPLED], **collector.env
+            installation, tmp_path, [SAMPLED, None, UNSAMPLED], **collector.env
         )
         until(lambda: {span.name for span in collector.spans} >= {"POST /v1/watches", "poll", "deliver"})
     assert {span.trace_id.hex() for span in collector.spans} == {TRACE}
@@ -173,8 +175,8 @@ def test_one_trace_leads_from_the_registration_over_the_polls_to_the_callback(
 
 def test_a_collector_that_is_away_holds_up_nothing(sqlite_url: str, tmp_path: Path) -> None:
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
-    with site(sqlite_url) as there:
-        [callback] = called_back(there, tmp_path, [SAMPLED], **endpoint)
+    with an_installation(sqlite_url) as installation:
+        [callback] = called_back(installation, tmp_path, [SAMPLED], **endpoint)
     assert callback.headers["traceparent"].startswith(f"00-{TRACE}-")
     told = [line for log in tmp_path.glob("*.log") for line in errors(log)]
     assert not [line for line in told if not line["logger"].startswith("opentelemetry")]

@@ -17,7 +17,7 @@ from bench.imports.server import Ledger
 from bench.imports.tools import BRIDGE, SHARES, TOOLS, Contestant
 from bench.peers.tools import Missing
 from bench.processes import ROOT, STOP_SECONDS, end
-from bench.report import Findings, Row, Table, at_most, number, one_line
+from bench.report import Row, ScenarioResult, Table, at_most, number, one_line
 
 WARM_UP_SECONDS = 10.0
 # Longer than the longest wait of a back-off, so that the last polls and callbacks count.
@@ -25,7 +25,7 @@ GRACE_SECONDS = 90.0
 LOOK_SECONDS = 1.0
 
 
-def run(bench: Bench) -> Findings:
+def run(bench: Bench) -> ScenarioResult:
     """Measure all that can run here; the others are named."""
     found: dict[str, Figures] = {}
     missing: list[tuple[str, str]] = []
@@ -41,7 +41,7 @@ def run(bench: Bench) -> Findings:
     tables = [_table(found)]
     if missing:
         tables.append(Table(title="Not measured", columns=("tool", "why"), lines=missing))
-    return Findings(rows=_rows(found), tables=tables, picture=_picture(found))
+    return ScenarioResult(rows=_rows(found), tables=tables, picture=_picture(found))
 
 
 def _measured(contestants: Sequence[Contestant], bench: Bench) -> dict[str, Figures]:

@@ -11,7 +11,7 @@ from bench.loopback import Ledger
 from bench.peers import tools
 from bench.peers.tools import Missing, Started
 from bench.processes import family_cpu_seconds
-from bench.report import Findings, Goal, Row, Table, at_least, at_most, one_line, ratios
+from bench.report import Goal, Row, ScenarioResult, Table, at_least, at_most, one_line, ratios
 from bench.scenarios.throughput import WARM_UP_SHARE, case, raw
 from bench.system import Run
 
@@ -34,7 +34,7 @@ GOALS: Mapping[str, Goal] = {
 }
 
 
-def run(bench: Bench) -> Findings:
+def run(bench: Bench) -> ScenarioResult:
     """Measure all that can run here; the others are named."""
     runs: defaultdict[str, list[Run]] = defaultdict(list)
     failed: dict[str, str] = {}
@@ -53,7 +53,7 @@ def run(bench: Bench) -> Findings:
     tables = [raw("The same job with other tools", measured)]
     if failed:
         tables.append(Table(title="Not measured", columns=("tool", "why"), lines=list(failed.items())))
-    return Findings(rows=_rows(measured), tables=tables)
+    return ScenarioResult(rows=_rows(measured), tables=tables)
 
 
 @contextmanager

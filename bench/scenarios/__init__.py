@@ -1,1 +1,1 @@
-"""What is measured: one module each, with `run(bench) -> Findings`."""
+"""What is measured: one module each, with `run(bench) -> ScenarioResult`."""

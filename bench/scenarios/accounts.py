@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from bench.bulk import Load, fill
 from bench.harness import Bench
 from bench.loopback import RECEIVERS
-from bench.report import Findings, Row, Table, at_least, at_most
+from bench.report import Row, ScenarioResult, Table, at_least, at_most
 from bench.scenarios.order import PER_SECOND
 from bench.system import System
 from bridge.db.accounts import AccountChange, Credentials
@@ -15,7 +15,7 @@ DUE = 100_000
 WARM_SECONDS = 5
 
 
-def run(bench: Bench) -> Findings:
+def run(bench: Bench) -> ScenarioResult:
     """Measure both, on PostgreSQL."""
     peak = _memory(bench, accounts=1_000)
     numbers = (1, 10, 50)
@@ -36,7 +36,7 @@ def run(bench: Bench) -> Findings:
     lines = [(str(n), n * PER_SECOND, polls, share) for n, (polls, share) in quotas.items()]
     columns = ("accounts", "their quota, polls/s", "polls/s", "worker, % of a core")
     title = "Accounts at their quota, each poll ends its task, one worker, PostgreSQL"
-    return Findings(rows=rows, tables=[Table(title=title, columns=columns, lines=lines)])
+    return ScenarioResult(rows=rows, tables=[Table(title=title, columns=columns, lines=lines)])
 
 
 def _memory(bench: Bench, *, accounts: int) -> float:

@@ -5,16 +5,16 @@ import subprocess
 
 from bench.harness import Bench
 from bench.processes import ROOT, python
-from bench.report import Findings, Row, at_most
+from bench.report import Row, ScenarioResult, at_most
 
 COMMANDS = ((), ("clients", "add"), ("watches", "list"), ("sandbox",))
 
 
-def run(bench: Bench) -> Findings:
+def run(bench: Bench) -> ScenarioResult:
     """Ask some commands for their help, again and again."""
     figures = [_cpu_seconds(command) for command in COMMANDS for _ in range(bench.pick(10, 2))]
     row = Row(name="CPU of a command's `--help`", figures=figures, goal=at_most(0.3, floor=0.6), unit="s")
-    return Findings(rows=[row])
+    return ScenarioResult(rows=[row])
 
 
 def _cpu_seconds(command: tuple[str, ...]) -> float:

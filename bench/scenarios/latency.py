@@ -6,13 +6,13 @@ Open loop: the tasks come at their own pace, whatever the bridge does.
 from datetime import UTC, datetime, timedelta
 
 from bench.harness import KINDS, Bench
-from bench.report import Findings, Row, Table, at_most, percentile
+from bench.report import Row, ScenarioResult, Table, at_most, percentile
 from bench.system import names
 
 TASKS_PER_SECOND = 10
 
 
-def run(bench: Bench) -> Findings:
+def run(bench: Bench) -> ScenarioResult:
     """Let tasks end one by one, over each kind of database."""
     rounds = range(bench.pick(2, 1))
     found = {kind: [_delays(bench, kind) for _ in rounds] for kind in KINDS}
@@ -31,7 +31,7 @@ def run(bench: Bench) -> Findings:
         columns=("database", "p50", "p95", "p99", "max"),
         lines=lines,
     )
-    return Findings(rows=rows, tables=[table])
+    return ScenarioResult(rows=rows, tables=[table])
 
 
 def _line(kind: str, delays: list[float]) -> tuple[str | float, ...]:

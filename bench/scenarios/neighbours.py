@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from bench.bulk import Load, fill
 from bench.harness import Bench
 from bench.loopback import HOSTS, MANY_RECEIVERS
-from bench.report import Findings, Row, Table, at_most, percentile, ratios
+from bench.report import Row, ScenarioResult, Table, at_most, percentile, ratios
 from bench.system import System, names
 from bridge.core.account_limits import AccountLimits
 from bridge.core.circuit_breaker import CircuitBreaker
@@ -29,9 +29,9 @@ HANGING, SLOW = HOSTS[12], HOSTS[13]
 HANGING_SECONDS, SLOW_SECONDS = 3600.0, 5.0
 
 
-def run(bench: Bench) -> Findings:
+def run(bench: Bench) -> ScenarioResult:
     """Alternate being alone with each neighbour."""
-    scenes: dict[str, Callable[[Bench, System], None]] = {
+    neighbours: dict[str, Callable[[Bench, System], None]] = {
         ALONE: lambda *_: None,
         f"beside a host that hangs, with {HANGING_DUE:,} due": _hanging_host,
         "beside a paused account": _paused_account,
@@ -39,7 +39,7 @@ def run(bench: Bench) -> Findings:
     }
     p95: defaultdict[str, list[float]] = defaultdict(list)
     for _ in range(bench.pick(2, 1)):
-        for name, disturb in scenes.items():
+        for name, disturb in neighbours.items():
             p95[name].append(percentile(_waits(bench, disturb), 95))
     rows = [
         Row(
@@ -56,7 +56,7 @@ def run(bench: Bench) -> Findings:
         columns=("", "ms, median of the runs", "ms, the worst run"),
         lines=lines,
     )
-    return Findings(rows=rows, tables=[table])
+    return ScenarioResult(rows=rows, tables=[table])
 
 
 def _waits(bench: Bench, disturb: Callable[[Bench, System], None]) -> list[float]:

@@ -11,7 +11,7 @@ from math import inf, log
 from statistics import fmean
 
 from bench.harness import Bench
-from bench.report import Findings, Row, Table, at_most, percentile
+from bench.report import Row, ScenarioResult, Table, at_most, percentile
 from bench.simulation import (
     ACCOUNT,
     BRIDGE,
@@ -77,7 +77,7 @@ class Regime:
     until: float = inf
 
 
-def run(bench: Bench) -> Findings:
+def run(bench: Bench) -> ScenarioResult:
     """Simulate all laws alone, then all regimes."""
     number = bench.pick(12_000, 3_000)
     policies = (BRIDGE,) if bench.short else UNKNOWING
@@ -94,7 +94,7 @@ def run(bench: Bench) -> Findings:
         for policy in ((BRIDGE,) if bench.short else POLICIES)
     }
     by_bridge = {regime.name: outcomes[regime.name, BRIDGE.name] for regime in regimes}
-    return Findings(
+    return ScenarioResult(
         rows=[*_law_rows(wide, narrow), *_regime_rows(by_bridge)],
         tables=[_law_table(alone), _regime_table(outcomes)],
     )

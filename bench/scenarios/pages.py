@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 
 from bench.bulk import Load, fill
 from bench.harness import KINDS, Bench
-from bench.report import Findings, Row, Table, at_most
+from bench.report import Row, ScenarioResult, Table, at_most
 from bench.system import CLIENT, System
 from bridge import logs
 from bridge.core.watch import State
@@ -50,25 +50,25 @@ PAGES = (
 Timings = Mapping[str, Sequence[float]]
 
 
-def run(bench: Bench) -> Findings:
+def run(bench: Bench) -> ScenarioResult:
     """Compare the pages of a bridge with many watches with those of one with few, for each kind of database."""
     logs.configure(level=logging.ERROR)  # not a line for each request
     many, rounds = bench.pick(1_000_000, 20_000), bench.pick(11, 5)
     found = [_compared(bench, kind, many, rounds) for kind in KINDS]
-    return Findings(
+    return ScenarioResult(
         rows=[row for one in found for row in one.rows],
         tables=[table for one in found for table in one.tables],
     )
 
 
-def _compared(bench: Bench, kind: str, many: int, rounds: int) -> Findings:
+def _compared(bench: Bench, kind: str, many: int, rounds: int) -> ScenarioResult:
     systems = [_filled(bench, kind, count) for count in (FEW, many)]
     few, most = _timed(systems, rounds)
     for system in systems:
         system.engine.dispose()
     ratios = {page: min(most[page]) / min(few[page]) for page in PAGES}
     slowest = max(ratios, key=lambda page: ratios[page])
-    return Findings(
+    return ScenarioResult(
         rows=[
             Row(
                 name=f"{slowest}, the slowest page, {many:,} watches over {FEW:,}: {kind}",

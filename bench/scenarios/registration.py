@@ -12,7 +12,7 @@ from itertools import count
 from bench import wrk
 from bench.harness import KINDS, Bench
 from bench.processes import python, started, wait_until_up
-from bench.report import Findings, Goal, Row, Table, at_least, percentile, ratios
+from bench.report import Goal, Row, ScenarioResult, Table, at_least, percentile, ratios
 from bridge.web.thread_limits import THREADS
 from demo.services import free_port
 
@@ -53,7 +53,7 @@ class Served:
         }
 
 
-def run(bench: Bench) -> Findings:
+def run(bench: Bench) -> ScenarioResult:
     """Alternate the bare endpoint and the bridge over each kind of database."""
     seconds = bench.pick(3, 1)
     singles: defaultdict[str, list[wrk.Answered]] = defaultdict(list)
@@ -67,7 +67,7 @@ def run(bench: Bench) -> Findings:
             for kind in KINDS:
                 rows_per_second[kind].append(servers[kind].batches(seconds))
     rates = {name: [answered.per_second for answered in of] for name, of in singles.items()}
-    return Findings(
+    return ScenarioResult(
         rows=_rows(rates, rows_per_second), tables=[_table(singles), _batch_table(rates, rows_per_second)]
     )
 

@@ -13,7 +13,7 @@ from statistics import median
 from bench.bulk import Load, fill
 from bench.harness import KINDS, Bench
 from bench.processes import family_cpu_seconds
-from bench.report import Findings, Row, Table, at_most
+from bench.report import Row, ScenarioResult, Table, at_most
 from bench.system import CLIENT, System
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import Outcome, State
@@ -31,18 +31,18 @@ CLAIMANT = claims.Claimant(worker="bench", lease_seconds=3600)
 Timings = Mapping[str, Sequence[float]]
 
 
-def run(bench: Bench) -> Findings:
+def run(bench: Bench) -> ScenarioResult:
     """Measure all of it, for each kind of database."""
     found = [one for kind in KINDS for one in _waiting(bench, kind)]
     found += [_lanes(bench, kind) for kind in KINDS]
     found += [_looks(bench, kind) for kind in KINDS]
-    return Findings(
+    return ScenarioResult(
         rows=[row for one in found for row in one.rows],
         tables=[table for one in found for table in one.tables],
     )
 
 
-def _waiting(bench: Bench, kind: str) -> list[Findings]:
+def _waiting(bench: Bench, kind: str) -> list[ScenarioResult]:
     """Compare 1,000 waiting watches with more and more; then a worker idles beside the most."""
     rounds = bench.pick(21, 5)
     sizes = [FEW, bench.pick(100_000, 10_000), bench.pick(1_000_000, 50_000)]
@@ -55,7 +55,7 @@ def _waiting(bench: Bench, kind: str) -> list[Findings]:
     return found
 
 
-def _calls(systems: Mapping[str, System], kind: str, rounds: int) -> Findings:
+def _calls(systems: Mapping[str, System], kind: str, rounds: int) -> ScenarioResult:
     few, *_, many = systems
     rare = watch_filters.Filters(client=CLIENT, outcome=[Outcome.REJECTED])
     claimed = _timed(systems, _claiming(State.WATCHING, "default"), rounds)
@@ -63,7 +63,7 @@ def _calls(systems: Mapping[str, System], kind: str, rounds: int) -> Findings:
     rares = _timed(systems, lambda system: _page(system, rare), 3)
     lines = [(name, median(claimed[name]), median(pages[name]), median(rares[name])) for name in systems]
     columns = ("", f"claim of {CLAIMED}", "a page of 50", "a page of an outcome that is rare")
-    return Findings(
+    return ScenarioResult(
         rows=[
             _row(f"claim of {CLAIMED} rows, {many} over {few}: {kind}", claimed, many, few),
             _row(f"a page of the list, {many} over {few}: {kind}", pages, many, few),
@@ -72,7 +72,7 @@ def _calls(systems: Mapping[str, System], kind: str, rounds: int) -> Findings:
     )
 
 
-def _idle(bench: Bench, system: System, name: str) -> Findings:
+def _idle(bench: Bench, system: System, name: str) -> ScenarioResult:
     """Measure what an idle worker takes of a core, and PostgreSQL beside it."""
     seconds = bench.pick(10, 4)
     with system.workers() as [worker]:
@@ -85,13 +85,13 @@ def _idle(bench: Bench, system: System, name: str) -> Findings:
     columns = ("worker, % of a core", "PostgreSQL beside it, % of a core")
     lines = [(used, by_server if system.engine.dialect.name == "postgresql" else "")]
     goal = at_most(2, floor=10)
-    return Findings(
+    return ScenarioResult(
         rows=[Row(name=f"idle worker, {name}", figures=[used], goal=goal, unit="% of a core")],
         tables=[Table(title=f"An idle worker, {name}", columns=columns, lines=lines)],
     )
 
 
-def _lanes(bench: Bench, kind: str) -> Findings:
+def _lanes(bench: Bench, kind: str) -> ScenarioResult:
     """Compare one account with many, and being alone with being beside a dead host."""
     rounds = bench.pick(21, 5)
     size = bench.pick(100_000, 10_000)
@@ -110,7 +110,7 @@ def _lanes(bench: Bench, kind: str) -> Findings:
     title = f"Other accounts and a dead host, {size:,} waiting, {kind}: milliseconds"
     lines = [(name, median(polls[name]), median(callbacks[name])) for name in systems]
     columns = ("beside", f"claim of {CLAIMED} polls", f"claim of {CLAIMED} callbacks")
-    return Findings(
+    return ScenarioResult(
         rows=[
             _row(f"claim with 1,000 accounts over 1: {kind}", polls, "1,000 accounts", "1 account"),
             _row(f"claim beside {size:,} due of a dead host: {kind}", callbacks, "a dead host", "1 account"),
@@ -145,7 +145,7 @@ def _add_callbacks(system: System, due: int) -> None:
     fill(system, Load(stem="c", count=due, due_at=ago, spread=timedelta(seconds=30), state=State.DELIVERING))
 
 
-def _looks(bench: Bench, kind: str) -> Findings:
+def _looks(bench: Bench, kind: str) -> ScenarioResult:
     """Look for due callbacks beside very many hosts that back off, and beside some that are paused."""
     hosts, rounds = bench.pick(20_000, 2_000), bench.pick(41, 11)
     back_off, one_due = f"{hosts:,} hosts in back-off", f"{hosts:,} hosts, one of them due"
@@ -167,7 +167,7 @@ def _looks(bench: Bench, kind: str) -> Findings:
     _add_dead_hosts(systems[paused], hosts // 2, hosts=10)
     timings = _timed(systems, _looking(State.DELIVERING), rounds)
     _dispose(systems)
-    return Findings(
+    return ScenarioResult(
         rows=[
             Row(
                 name=f"a look for due callbacks: {name}: {kind}",

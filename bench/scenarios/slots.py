@@ -4,7 +4,7 @@ from statistics import median
 
 from bench.harness import KINDS, Bench
 from bench.loopback import HOSTS
-from bench.report import Findings, Row, Table, at_least, at_most
+from bench.report import Row, ScenarioResult, Table, at_least, at_most
 from bench.system import Run
 
 FAST_SLOTS = (8, 32, 64, 128, 256)
@@ -13,7 +13,7 @@ SLOW = ((32, 0.1, 2_000), (128, 0.1, 8_000), (512, 0.1, 12_000), (1_000, 2.0, 6_
 MOST = SLOW[-1]
 
 
-def run(bench: Bench) -> Findings:
+def run(bench: Bench) -> ScenarioResult:
     """Try numbers of slots with fast peers, then with slow ones."""
     fast = {(kind, slots): _fast(bench, kind, slots) for kind in KINDS for slots in FAST_SLOTS}
     slow = {case: [_slow(bench, *case) for _ in range(bench.pick(2, 1))] for case in SLOW}
@@ -31,7 +31,7 @@ def run(bench: Bench) -> Findings:
         goal=at_most(130, floor=300),
         unit="MiB",
     )
-    return Findings(rows=[*rows, memory], tables=[_fast_table(fast), _slow_table(slow)])
+    return ScenarioResult(rows=[*rows, memory], tables=[_fast_table(fast), _slow_table(slow)])
 
 
 def _fast(bench: Bench, kind: str, slots: int) -> list[Run]:

@@ -11,7 +11,7 @@ from statistics import median
 
 from bench.harness import Bench
 from bench.processes import Process
-from bench.report import Findings, Row, Table, at_most
+from bench.report import Row, ScenarioResult, Table, at_most
 from bench.system import System, names
 
 # What is read in the first tenth is not counted: caches and connections fill there.
@@ -30,7 +30,7 @@ class Sample:
     cpu_seconds: float
 
 
-def run(bench: Bench) -> Findings:
+def run(bench: Bench) -> ScenarioResult:
     """Register at half of the speed that a first run has shown, and look at the worker after each slice."""
     seconds = bench.pick(3600, 60)
     system = bench.system("postgresql")
@@ -54,7 +54,7 @@ def run(bench: Bench) -> Findings:
         for what, before, after in zip(COLUMNS[:3], astuple(quarters[0]), astuple(quarters[3]), strict=False)
     ]
     title = f"A worker at {full / 2:.0f} tasks/s for {minutes}: the medians of each quarter"
-    return Findings(rows=rows, tables=[Table(title=title, columns=("quarter", *COLUMNS), lines=lines)])
+    return ScenarioResult(rows=rows, tables=[Table(title=title, columns=("quarter", *COLUMNS), lines=lines)])
 
 
 def _slice(bench: Bench, system: System, worker: Process, tasks: int, seconds: float) -> Sample:

@@ -11,7 +11,7 @@ from statistics import median
 
 from bench.harness import Bench
 from bench.processes import ROOT, python
-from bench.report import Findings, Row, Table, at_least, at_most, ratios
+from bench.report import Row, ScenarioResult, Table, at_least, at_most, ratios
 from bench.system import Run
 
 # The default: what waits ahead of the slots makes the batches full, so that more slots gain nothing.
@@ -24,7 +24,7 @@ ONE, TWO, FOUR = (f"PostgreSQL, {count}" for count in ("one process", "two proce
 CASES = {SQLITE: ("sqlite", 1), ONE: ("postgresql", 1), TWO: ("postgresql", 2), FOUR: ("postgresql", 4)}
 
 
-def run(bench: Bench) -> Findings:
+def run(bench: Bench) -> ScenarioResult:
     """Alternate the bound and the cases."""
     # Seconds of work: in one second, half of it is the beginning and the end.
     tasks = bench.pick(5_000, 600)
@@ -33,15 +33,17 @@ def run(bench: Bench) -> Findings:
         runs[BOUND].append(bound(bench, tasks))
         for name, (kind, processes) in CASES.items():
             runs[name].append(case(bench, kind, processes, tasks))
-    return Findings(rows=_rows(runs), tables=[raw("Tasks end to end", runs)])
+    return ScenarioResult(rows=_rows(runs), tables=[raw("Tasks end to end", runs)])
 
 
 def bound(bench: Bench, tasks: int) -> Run:
     """Make the requests of so many tasks without a bridge, in a process of its own."""
     bench.far_side.reset()
     command = python("-m", "bench.bound", str(bench.far_side.port), str(tasks))
-    told = json.loads(subprocess.check_output(command, cwd=ROOT))
-    return Run(tasks_per_second=told["tasks_per_second"], cpu_seconds=told["cpu_seconds"] / tasks * 1000)
+    measured = json.loads(subprocess.check_output(command, cwd=ROOT))
+    return Run(
+        tasks_per_second=measured["tasks_per_second"], cpu_seconds=measured["cpu_seconds"] / tasks * 1000
+    )
 
 
 def case(bench: Bench, kind: str, processes: int, tasks: int) -> Run:

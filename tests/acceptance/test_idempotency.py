@@ -40,12 +40,12 @@ def kept(stage: Stage) -> int:
         return connection.execute(select(func.count()).select_from(keyed_requests)).scalar_one()
 
 
-def dying(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str, place_of_death: Callable[..., Any] = dies
+def crash_during(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str, replacement: Callable[..., Any] = dies
 ) -> None:
     """Send a request whose process dies in this method of its attempt."""
     with monkeypatch.context() as patch:
-        patch.setattr(Execution, name, place_of_death)
+        patch.setattr(Execution, name, replacement)
         with pytest.raises(Died):
             sent(stage)
 
@@ -127,7 +127,7 @@ def test_while_it_is_at_work_the_same_request_is_told_to_wait(
     each_stage: NewStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = each_stage()
-    dying(stage, monkeypatch, "claim_hubspot_call")
+    crash_during(stage, monkeypatch, "claim_hubspot_call")
     told = problem(sent(stage), 409)
     assert told["type"] == "/problems/request-at-work"
     assert told["detail"].endswith("is being carried out, or was interrupted less than a minute ago.")
@@ -139,7 +139,7 @@ def test_after_a_crash_before_hubspot_was_asked_it_is_asked(
     each_stage: NewStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = each_stage()
-    dying(stage, monkeypatch, "claim_hubspot_call")
+    crash_during(stage, monkeypatch, "claim_hubspot_call")
     stage.passes(LONGER)
     first = sent(stage)
     assert first.status_code == 201
@@ -151,7 +151,7 @@ def test_after_a_crash_while_hubspot_was_asked_nobody_knows_and_it_is_not_asked_
     each_stage: NewStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = each_stage()
-    dying(stage, monkeypatch, "note_task")
+    crash_during(stage, monkeypatch, "note_task")
     stage.passes(LONGER)
     told = problem(sent(stage), 504)
     assert told["type"] == "/problems/no-answer-from-hubspot"
@@ -169,7 +169,7 @@ def test_after_a_crash_with_hubspot_s_answer_the_task_is_watched(
         noted(attempt, task_id)
         raise Died
 
-    dying(stage, monkeypatch, "note_task", note_and_die)
+    crash_during(stage, monkeypatch, "note_task", note_and_die)
     assert not watches(stage)
     [stuck] = stage.hubspot.state.add_tasks(outcome=Outcome.STUCK)
     others = [stage.register(stuck)["id"] for _ in range(open_watches)]
@@ -184,7 +184,7 @@ def test_after_a_crash_before_the_answer_was_kept_the_watch_is_found(
     each_stage: NewStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = each_stage()
-    dying(stage, monkeypatch, "keep")
+    crash_during(stage, monkeypatch, "keep")
     [watch] = watches(stage)
     stage.passes(LONGER)
     again = sent(stage)

@@ -11,7 +11,7 @@ import pytest
 from bridge.core.kinds import KINDS, Kind
 from bridge.core.watch import Outcome
 from bridge.sandbox import Kind as SandboxKind
-from bridge.sandbox import Outcome as Fate
+from bridge.sandbox import Outcome as SandboxOutcome
 from tests.acceptance.conftest import NewStage
 from tests.acceptance.stage import Setting
 from tests.steps.peers import Peer, saying
@@ -21,29 +21,29 @@ BRIDGE = Path(__file__).parents[2] / "bridge"
 
 # The contract's table: each kind, each end of the task that HubSpot has a word for, the event that tells it.
 ENDS = {
-    ("file-import", Fate.COMPLETED): "import.completed",
-    ("file-import", Fate.COMPLETED_WITH_ERRORS): "import.completed_with_errors",
-    ("file-import", Fate.FAILED): "import.failed",
-    ("file-import", Fate.CANCELED): "import.canceled",
-    ("file-import", Fate.REJECTED): "import.rejected",
-    ("folder-update", Fate.COMPLETED): "folder-update.completed",
-    ("folder-update", Fate.COMPLETED_WITH_ERRORS): "folder-update.completed_with_errors",
-    ("folder-update", Fate.FAILED): "folder-update.failed",
-    ("folder-update", Fate.CANCELED): "folder-update.canceled",
-    ("folder-update", Fate.REJECTED): "folder-update.rejected",
-    ("crm-export", Fate.COMPLETED): "crm-export.completed",
-    ("crm-export", Fate.COMPLETED_WITH_ERRORS): "crm-export.completed_with_errors",
-    ("crm-export", Fate.FAILED): "crm-export.failed",
-    ("crm-export", Fate.CANCELED): "crm-export.canceled",
-    ("crm-export", Fate.REJECTED): "crm-export.rejected",
-    ("crm-import", Fate.COMPLETED): "import.completed",
-    ("crm-import", Fate.FAILED): "import.failed",
-    ("crm-import", Fate.CANCELED): "import.canceled",
-    ("crm-import", Fate.REVERTED): "import.canceled",
-    ("crm-import", Fate.REJECTED): "import.rejected",
-    ("source-code-extract", Fate.COMPLETED): "source-code-extract.completed",
-    ("source-code-extract", Fate.CANCELED): "source-code-extract.canceled",
-    ("source-code-extract", Fate.REJECTED): "source-code-extract.rejected",
+    ("file-import", SandboxOutcome.COMPLETED): "import.completed",
+    ("file-import", SandboxOutcome.COMPLETED_WITH_ERRORS): "import.completed_with_errors",
+    ("file-import", SandboxOutcome.FAILED): "import.failed",
+    ("file-import", SandboxOutcome.CANCELED): "import.canceled",
+    ("file-import", SandboxOutcome.REJECTED): "import.rejected",
+    ("folder-update", SandboxOutcome.COMPLETED): "folder-update.completed",
+    ("folder-update", SandboxOutcome.COMPLETED_WITH_ERRORS): "folder-update.completed_with_errors",
+    ("folder-update", SandboxOutcome.FAILED): "folder-update.failed",
+    ("folder-update", SandboxOutcome.CANCELED): "folder-update.canceled",
+    ("folder-update", SandboxOutcome.REJECTED): "folder-update.rejected",
+    ("crm-export", SandboxOutcome.COMPLETED): "crm-export.completed",
+    ("crm-export", SandboxOutcome.COMPLETED_WITH_ERRORS): "crm-export.completed_with_errors",
+    ("crm-export", SandboxOutcome.FAILED): "crm-export.failed",
+    ("crm-export", SandboxOutcome.CANCELED): "crm-export.canceled",
+    ("crm-export", SandboxOutcome.REJECTED): "crm-export.rejected",
+    ("crm-import", SandboxOutcome.COMPLETED): "import.completed",
+    ("crm-import", SandboxOutcome.FAILED): "import.failed",
+    ("crm-import", SandboxOutcome.CANCELED): "import.canceled",
+    ("crm-import", SandboxOutcome.REVERTED): "import.canceled",
+    ("crm-import", SandboxOutcome.REJECTED): "import.rejected",
+    ("source-code-extract", SandboxOutcome.COMPLETED): "source-code-extract.completed",
+    ("source-code-extract", SandboxOutcome.CANCELED): "source-code-extract.canceled",
+    ("source-code-extract", SandboxOutcome.REJECTED): "source-code-extract.rejected",
 }
 
 

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run one world after the other; return 0 when each ledger is exact."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument(
-        "--seed", type=int, default=secrets.randbelow(2**32), help="the same seed draws the same fates"
+        "--seed", type=int, default=secrets.randbelow(2**32), help="the same seed draws the same events"
     )
     parser.add_argument("--seconds", type=float, default=60, help="how long things happen to each database")
     parser.add_argument("--database", choices=[*DATABASES, "all"], default="all")
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(database: str, seed: int, seconds: float) -> int:
     printer = Printer()
     printer.say(f"chaos on {database}: seed {seed}, {seconds:g} s")
-    with world(database, Random(seed)) as made:  # noqa: S311 -- fates are no secrets
+    with world(database, Random(seed)) as made:  # noqa: S311 -- random events are no secrets
         made.tend()
         end_at = time.monotonic() + seconds
         while time.monotonic() < end_at:
@@ -64,7 +64,7 @@ def _report(printer: Printer, made: World) -> int:
 
 
 def _rows(made: World) -> list[list[str]]:
-    arrived = Counter(arrival.webhook_id for arrival in made.receiver.arrivals(made.site))
+    arrived = Counter(arrival.webhook_id for arrival in made.receiver.arrivals(made.installation))
     sums: dict[str, Counter[str]] = {}
     for row in made.ledger.rows():
         counted = Counter({"promised": 1, row.state: 1, "attempts": row.attempts, "arrived": arrived[row.id]})

@@ -16,7 +16,7 @@ from tests.chaos.world import World
 from tests.ports import free_port
 from tests.postgres import temporary_server
 from tests.reliability.api import Api
-from tests.reliability.database import site
+from tests.reliability.database import an_installation
 from tests.reliability.ledger import Ledger
 from tests.reliability.processes import processes
 from tests.reliability.receiver import Receiver
@@ -89,19 +89,19 @@ def world(database: str, random: Random) -> Iterator[World]:
         engine = open_engine(url)
         upgrade(engine)
         engine.dispose()
-        place = stack.enter_context(site(url))
+        installation = stack.enter_context(an_installation(url))
         options = SandboxOptions(burst_requests=PLENTY, daily_requests=PLENTY)
         hubspot = stack.enter_context(sandbox.running(options))
         receiver = stack.enter_context(Receiver())
         port = free_port()
-        env = place.env(hubspot.url, PORT=str(port), BRIDGE_RETRY_SCHEDULE=SCHEDULE)
+        env = installation.env(hubspot.url, PORT=str(port), BRIDGE_RETRY_SCHEDULE=SCHEDULE)
         made = World(
             random=random,
-            site=place,
+            installation=installation,
             hubspot=hubspot,
             receiver=receiver,
-            ledger=Ledger(place, receiver),
-            api=Api(place, port),
+            ledger=Ledger(installation, receiver),
+            api=Api(installation, port),
             processes=stack.enter_context(processes(env, folder, interpreter=True)),
             lock_database=lock_database,
         )

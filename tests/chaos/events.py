@@ -1,4 +1,4 @@
-"""What happens in a world of chaos: one fate at a time, drawn by weight."""
+"""What happens in a world of chaos: one random event at a time, drawn by weight."""
 
 import signal
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from typing import TypeVar
 from bridge.core.account_limits import SUSPECTS
 from bridge.db.engine import UNAVAILABLE
 from bridge.sandbox import Outcome, Reply
-from tests.chaos.world import COMMANDS, Wish, World
+from tests.chaos.world import COMMANDS, ExpectedWatch, World
 
 Drawn = TypeVar("Drawn")
 
@@ -59,15 +59,15 @@ def registers(world: World) -> None:
         )
         body: dict[str, object] = {
             "task_id": task_id,
-            "callback_url": world.receiver.url(world.site, behaviour),
+            "callback_url": world.receiver.url(world.installation, behaviour),
             "metadata": {"behaviour": behaviour},
         }
         if ending is Outcome.STUCK:
             body["timeout_seconds"] = STUCK_SECONDS
-        wish = Wish(body=body, outcome=outcome, state=state)
+        expected = ExpectedWatch(body=body, outcome=outcome, state=state)
         world.done["registered"] += 1
-        if not world.register(wish):
-            world.unanswered.append(wish)
+        if not world.register(expected):
+            world.unanswered.append(expected)
 
 
 def withdraws(world: World) -> None:
@@ -137,7 +137,7 @@ def fails(world: World) -> None:
     world.done["faults of HubSpot"] += 1
 
 
-FATES: dict[Callable[[World], None], int] = {
+EVENTS: dict[Callable[[World], None], int] = {
     registers: 40,
     withdraws: 4,
     redelivers: 5,
@@ -152,7 +152,7 @@ FATES: dict[Callable[[World], None], int] = {
 
 def act(world: World) -> None:
     """Let one of them happen."""
-    drawn(world.random, FATES)(world)
+    drawn(world.random, EVENTS)(world)
 
 
 def drawn(random: Random, weights: Mapping[Drawn, int]) -> Drawn:

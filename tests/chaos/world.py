@@ -12,7 +12,7 @@ from typing import Any
 from bridge.db.engine import UNAVAILABLE
 from bridge.sandbox import Sandbox
 from tests.reliability.api import Api
-from tests.reliability.database import Site
+from tests.reliability.database import Installation
 from tests.reliability.ledger import Ledger
 from tests.reliability.processes import WEB, WORKER, Processes, Running, errors
 from tests.reliability.receiver import Receiver
@@ -25,7 +25,7 @@ SETTLE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
+class ExpectedWatch:
     """A registration, and what must come of it."""
 
     body: dict[str, object]
@@ -35,13 +35,13 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """What fates act on, and what they have done.
+    """What the random events act on, and what they have done.
 
     `lock_database` keeps everybody from it for so many seconds, and returns at once.
     """
 
     random: Random
-    site: Site
+    installation: Installation
     hubspot: Sandbox
     receiver: Receiver
     ledger: Ledger
@@ -49,15 +49,15 @@ class World:
     processes: Processes
     lock_database: Callable[["World", float], None]
     running: dict[str, Running] = field(default_factory=dict)
-    unanswered: list[Wish] = field(default_factory=list)
+    unanswered: list[ExpectedWatch] = field(default_factory=list)
     timers: list[threading.Timer] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
     surprises: list[str] = field(default_factory=list)
 
     def open_as(self, outcome: str) -> int:
-        """Return how many watches are wished or promised this outcome, and are not final."""
-        wished = sum(wish.outcome == outcome for wish in self.unanswered)
-        return wished + self.ledger.open_as(outcome)
+        """Return how many watches are to have this outcome, and are not final."""
+        awaited = sum(expected.outcome == outcome for expected in self.unanswered)
+        return awaited + self.ledger.open_as(outcome)
 
     def later(self, seconds: float, act: Callable[[], Any]) -> None:
         """Do something after so long, whatever else happens meanwhile."""
@@ -74,19 +74,19 @@ class World:
         for name, command in COMMANDS.items():
             if name not in self.running or not self.running[name].alive:
                 self.running[name] = self.processes.start(*command)
-        for wish in tuple(self.unanswered):
-            if self.register(wish):
-                self.unanswered.remove(wish)
+        for expected in tuple(self.unanswered):
+            if self.register(expected):
+                self.unanswered.remove(expected)
         with suppress(*UNAVAILABLE):
             self.ledger.look()
 
-    def register(self, wish: Wish) -> bool:
+    def register(self, expected: ExpectedWatch) -> bool:
         """Tell whether the registration was answered; then it is promised."""
-        answer = self.api.call("POST", "/v1/watches", wish.body)
+        answer = self.api.call("POST", "/v1/watches", expected.body)
         if answer is None or answer.status_code == 503:
             return False
         if answer.status_code in {200, 201}:
-            self.ledger.promise(answer.json()["id"], outcome=wish.outcome, state=wish.state)
+            self.ledger.promise(answer.json()["id"], outcome=expected.outcome, state=expected.state)
         else:
             self.surprises.append(f"a registration was answered {answer.status_code}: {answer.text}")
         return True

@@ -127,7 +127,7 @@ def test_an_outcome_that_is_not_completed_is_a_sentence(body: dict[str, Any], er
         pytest.param(b'{"status": "complete"}', "has the unknown status 'complete'", id="lower case"),
     ],
 )
-def test_a_2xx_that_says_nothing_is_no_news(body: bytes, complaint: str) -> None:
+def test_a_2xx_that_says_nothing_is_inconclusive(body: bytes, complaint: str) -> None:
     polled = asked(HttpResponse(status_code=202, body=body), refusals=2, failures=3, status="PENDING")
     watch = polled.watch
     assert (watch.state, watch.outcome) == (State.WATCHING, None)
@@ -136,7 +136,7 @@ def test_a_2xx_that_says_nothing_is_no_news(body: bytes, complaint: str) -> None
     assert polled.signal == Success()
 
 
-def test_a_2xx_that_was_cut_short_is_no_news_though_it_looks_whole() -> None:
+def test_a_2xx_that_was_cut_short_is_inconclusive_though_it_looks_whole() -> None:
     body = b'{"status": "COMPLETE", "result": {"id": "1"}}'
     polled = asked(HttpResponse(status_code=200, body=body, complete=False))
     assert polled.watch.state is State.WATCHING

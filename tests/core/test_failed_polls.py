@@ -12,7 +12,7 @@ from tests.makers import NOW, a_watch, an_answer, asked, later
 
 RATE_LIMIT = {"status": "error", "errorType": "RATE_LIMIT", "message": "You have reached your limit."}
 HTML = b"<html><body>Not found</body></html>"
-NO_NEWS = "HubSpot's 200 answer is not a JSON object; still watching"
+INCONCLUSIVE = "HubSpot's 200 answer is not a JSON object; still watching"
 INTERVAL = "x_hubspot_ratelimit_interval_milliseconds"
 
 ACCOUNT_AT_FAULT = [
@@ -241,10 +241,10 @@ def test_what_ends_not_by_its_deadline_has_timed_out(answer: HttpResponse | NoRe
         (
             an_answer(200),
             "The task was not seen to end within 60 s; its last status was PENDING. The last answer: "
-            + NO_NEWS,
+            + INCONCLUSIVE,
         ),
     ],
-    ids=["goes on", "no news"],
+    ids=["goes on", "inconclusive"],
 )
 def test_the_last_poll_is_the_one_at_the_deadline(answer: HttpResponse, error: str) -> None:
     watch = at_its_deadline(answer)

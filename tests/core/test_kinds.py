@@ -133,7 +133,7 @@ def test_an_import_that_was_undone_is_not_said_never_to_have_begun() -> None:
         ("source-code-extract", {"status": "complete"}),
     ],
 )
-def test_another_kind_s_words_are_no_news(kind: str, body: dict[str, Any]) -> None:
+def test_another_kind_s_words_are_inconclusive(kind: str, body: dict[str, Any]) -> None:
     assert isinstance(classify(KINDS[kind], an_answer(200, body), now=NOW), Inconclusive)
 
 

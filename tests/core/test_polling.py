@@ -57,7 +57,7 @@ def test_the_first_polls_come_after_2_and_2_4_and_2_9_and_3_4_and_3_8_seconds() 
 
 
 @pytest.mark.parametrize(("jitter", "share"), [(-1, 0.9), (0, 1), (1, 1.1)], ids=["early", "even", "late"])
-@pytest.mark.parametrize("answer", [PENDING, an_answer(200)], ids=["goes on", "no news"])
+@pytest.mark.parametrize("answer", [PENDING, an_answer(200)], ids=["goes on", "inconclusive"])
 def test_a_gap_varies_by_a_tenth(jitter: float, share: float, answer: HttpResponse) -> None:
     assert asked(answer, jitter=jitter).watch.due_at == later(8 * share)
 
@@ -77,7 +77,7 @@ def test_the_last_poll_comes_exactly_at_the_deadline(jitter: float) -> None:
 @pytest.mark.parametrize(
     "answer",
     [PENDING, PROCESSING, an_answer(200), an_answer(503), an_answer(404, {})],
-    ids=["pending", "processing", "no news", "trouble", "refused"],
+    ids=["pending", "processing", "inconclusive", "trouble", "refused"],
 )
 def test_no_answer_puts_a_poll_beyond_the_deadline(answer: HttpResponse) -> None:
     assert asked(answer, jitter=1, timeout_seconds=60.5, failures=9).watch.due_at == later(0.5)

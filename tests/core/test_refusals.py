@@ -121,7 +121,7 @@ def test_a_success_between_begins_the_spread_of_refusals_anew() -> None:
     "between",
     [
         pytest.param(an_answer(200, {"status": "PENDING"}), id="a task that goes on"),
-        pytest.param(an_answer(200), id="no news"),
+        pytest.param(an_answer(200), id="inconclusive"),
         pytest.param(an_answer(500), id="trouble"),
         pytest.param(an_answer(401), id="the credentials"),
         pytest.param(an_answer(429), id="the quota"),

@@ -58,7 +58,7 @@ def saved(engine: Engine, *results: StepResult, by: Claimant = ONE) -> list[Step
         return claims.save(connection, results, by.worker)
 
 
-def standing(engine: Engine, watch: Watch) -> Watch:
+def stored(engine: Engine, watch: Watch) -> Watch:
     with engine.begin() as connection:
         found = watches.get(connection, watch.id)
     assert found is not None

@@ -34,13 +34,15 @@ def host(engine: Engine, name: str) -> CircuitBreaker | None:
 
 
 def test_twenty_workers_at_once_lose_no_failure_of_a_host(engine: Engine) -> None:
-    patient = replace(HOST_POLICY, failure_threshold=1_000)
+    high_threshold = replace(HOST_POLICY, failure_threshold=1_000)
 
     def fail(_: int) -> None:
         for _ in range(5):
             with engine.begin() as connection:
                 breaker = store.lock_hosts(connection, ["app.example.com"])["app.example.com"]
-                after = after_signal(breaker, Failure(reason="no"), asked_at=NOW, now=NOW, policy=patient)
+                after = after_signal(
+                    breaker, Failure(reason="no"), asked_at=NOW, now=NOW, policy=high_threshold
+                )
                 store.save_hosts(connection, {"app.example.com": after})
 
     at_once(20, fail)

@@ -18,7 +18,7 @@ from bridge.db import breakers, claims
 from bridge.db.claims import Claimant
 from bridge.db.due_lanes import DueLanes
 from bridge.db.engine import open_engine
-from tests.db.claiming import ONE, OTHER, added, claim, delivered, due, each_kind, ids, pause, saved, standing
+from tests.db.claiming import ONE, OTHER, added, claim, delivered, due, each_kind, ids, pause, saved, stored
 from tests.makers import NOW, an_ended_watch, later
 from tests.threads import at_once
 
@@ -74,7 +74,7 @@ def test_a_word_that_a_later_release_has_written_is_kept_and_stops_no_claim(engi
         "wat_00000002": Outcome.COMPLETED,
     }
     assert len(saved(engine, *map(delivered, claimed))) == 2
-    assert {standing(engine, watch).outcome for watch in claimed} == {"unheard_of", Outcome.COMPLETED}
+    assert {stored(engine, watch).outcome for watch in claimed} == {"unheard_of", Outcome.COMPLETED}
 
 
 def test_a_claim_sees_only_its_own_state(engine: Engine) -> None:
@@ -87,7 +87,7 @@ def test_a_claimed_watch_is_leased_and_otherwise_as_it_was(engine: Engine) -> No
     [watch] = added(engine, due(1))
     [claimed] = claim(engine, {"a": 1})
     assert claimed == replace(watch, due_at=later(60), claimed_by="worker-1")
-    assert standing(engine, watch) == claimed
+    assert stored(engine, watch) == claimed
 
 
 def test_a_watch_comes_out_of_the_table_as_it_went_in(engine: Engine) -> None:
@@ -107,7 +107,7 @@ def test_a_watch_comes_out_of_the_table_as_it_went_in(engine: Engine) -> None:
         metadata='{"größe": "\\u0000"}',
     )
     added(engine, watch)
-    assert standing(engine, watch) == watch
+    assert stored(engine, watch) == watch
 
 
 def test_nobody_else_gets_a_watch_until_its_lease_has_run_out(engine: Engine) -> None:

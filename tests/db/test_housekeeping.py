@@ -68,8 +68,8 @@ def test_what_is_long_over_goes_in_batches_the_oldest_first(engine: Engine) -> N
     for left in (over[:4], over[:1], [], []):
         prune(engine, limit=3)
         with engine.begin() as connection:
-            standing = connection.scalars(select(table.c.id)).all()
-        assert sorted(standing) == sorted(watch.id for watch in (kept, *left))
+            stored = connection.scalars(select(table.c.id)).all()
+        assert sorted(stored) == sorted(watch.id for watch in (kept, *left))
 
 
 def test_undelivered_ones_go_when_the_others_leave_room(engine: Engine) -> None:

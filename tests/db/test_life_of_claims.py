@@ -90,7 +90,7 @@ class LifeOfClaims(RuleBasedStateMachine):
         self.now = self.now.replace(microsecond=self.ticks)
         return self.now
 
-    def standing(self) -> dict[str, Watch]:
+    def stored(self) -> dict[str, Watch]:
         with self.engine.begin() as connection:
             return {watch.id: watch for watch in map(to_watch, connection.execute(select(*COLUMNS)))}
 
@@ -117,7 +117,7 @@ class LifeOfClaims(RuleBasedStateMachine):
         """Claim what is due, now or when the time has come for it; a lease may have run out by then."""
         first = self.due()[pick % len(self.due())]
         self.now = max(self.now, first) + timedelta(seconds=1)
-        [state] = {watch.state for watch in self.standing().values() if watch.due_at == first}
+        [state] = {watch.state for watch in self.stored().values() if watch.due_at == first}
         if urgent and state is State.WATCHING:
             self.claims(
                 by, state, lambda c, now: claims.claim_urgent(c, "a", count, by, now, odd_to_young=False)
@@ -131,7 +131,7 @@ class LifeOfClaims(RuleBasedStateMachine):
     def claims(
         self, by: Claimant, state: State, claim: Callable[[Connection, datetime], list[Watch]]
     ) -> list[Job]:
-        now, before = self.tick(), self.standing()
+        now, before = self.tick(), self.stored()
         with self.engine.begin() as connection:
             claimed = claim(connection, now)
         assert len({watch.id for watch in claimed}) == len(claimed)
@@ -206,7 +206,7 @@ class LifeOfClaims(RuleBasedStateMachine):
             del self.holder[job.watch.id]
 
     def due(self) -> list[datetime]:
-        return sorted(watch.due_at for watch in self.standing().values() if watch.due_at)
+        return sorted(watch.due_at for watch in self.stored().values() if watch.due_at)
 
     @rule(hours=st.sampled_from([-1, 1]))
     def the_clock_steps(self, hours: int) -> None:
@@ -214,17 +214,17 @@ class LifeOfClaims(RuleBasedStateMachine):
 
     @rule()
     def what_is_overdue_is_timed_out(self) -> None:
-        before = self.standing()
+        before = self.stored()
         time_out_overdue(self.engine, self.tick(), steady_since=self.now - timedelta(hours=1))
-        for watch in self.standing().values():
+        for watch in self.stored().values():
             if watch != before[watch.id]:
                 assert self.now >= watch.deadline_at
                 self.holder.pop(watch.id, None)
 
-    @precondition(lambda self: self.standing())
+    @precondition(lambda self: self.stored())
     @rule(pick=picks, spare=st.booleans())
     def somebody_changes_a_watch_by_hand(self, pick: int, *, spare: bool) -> None:
-        ids = sorted(self.standing())
+        ids = sorted(self.stored())
         with self.engine.begin() as connection:
             [watch] = watches.lock(connection, [ids[pick % len(ids)]])
             if watch.state is State.WITHDRAWN:
@@ -243,8 +243,8 @@ class LifeOfClaims(RuleBasedStateMachine):
 
     @invariant()
     def one_lease_at_most_can_be_saved(self) -> None:
-        standing = self.standing()
-        for watch in standing.values():
+        stored = self.stored()
+        for watch in stored.values():
             leases = [
                 job
                 for job in self.jobs
@@ -255,23 +255,23 @@ class LifeOfClaims(RuleBasedStateMachine):
 
     @invariant()
     def something_is_due_exactly_while_something_is_left_to_do(self) -> None:
-        for watch in self.standing().values():
+        for watch in self.stored().values():
             assert (watch.due_at is not None) == (watch.state in OPEN)
             assert (watch.settled_at is None) == (watch.state in OPEN)
 
     @invariant()
     def attempts_only_grow_and_an_end_is_an_end(self) -> None:
-        standing = self.standing()
-        assert self.seen.keys() <= standing.keys()
+        stored = self.stored()
+        assert self.seen.keys() <= stored.keys()
         for watch_id, before in self.seen.items():
-            assert standing[watch_id].attempts >= before.attempts
-            assert standing[watch_id].polls >= before.polls
-            assert before.state in OPEN or standing[watch_id].state is before.state
+            assert stored[watch_id].attempts >= before.attempts
+            assert stored[watch_id].polls >= before.polls
+            assert before.state in OPEN or stored[watch_id].state is before.state
         with self.engine.begin() as connection:
             rows = select(attempts.c.watch_id, func.count().label("made")).group_by(attempts.c.watch_id)
             made = {row.watch_id: row.made for row in connection.execute(rows)}
-        assert made == {watch.id: watch.attempts for watch in standing.values() if watch.attempts}
-        self.seen = standing
+        assert made == {watch.id: watch.attempts for watch in stored.values() if watch.attempts}
+        self.seen = stored
 
     def teardown(self) -> None:
         """A worker to which nothing happens brings everything to its end, whatever was left behind."""
@@ -282,27 +282,27 @@ class LifeOfClaims(RuleBasedStateMachine):
             for state in sorted(OPEN):
                 for job in self.claims_due(HEALTHY, state, 99):
                     self.saves(job, COMPLETE)
-        for watch in self.standing().values():
+        for watch in self.stored().values():
             assert watch.state in REDELIVERABLE | {State.WITHDRAWN}
             assert watch.state is State.WITHDRAWN or self.told[watch.id]
 
 
 @pytest.fixture
-def hasty(sqlite_url: str) -> Iterator[Engine]:
+def unsynced_engine(sqlite_url: str) -> Iterator[Engine]:
     """A database that does not wait for the disk: no machine dies here."""
     engine = open_engine(sqlite_url)
 
     @event.listens_for(engine, "connect")
-    def hurry(connection: Any, _: Any) -> None:
+    def turn_sync_off(connection: Any, _: Any) -> None:
         connection.execute("PRAGMA synchronous = OFF")
 
     yield engine
     engine.dispose()
 
 
-def test_whatever_becomes_of_two_claimants_every_watch_is_told(hasty: Engine) -> None:
+def test_whatever_becomes_of_two_claimants_every_watch_is_told(unsynced_engine: Engine) -> None:
     class Life(LifeOfClaims):
-        engine = hasty
+        engine = unsynced_engine
 
     quick = settings(max_examples=60, stateful_step_count=50, deadline=None)
     run_state_machine_as_test(Life, settings=quick)

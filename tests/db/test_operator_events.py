@@ -42,7 +42,7 @@ def save(engine: Engine, sent: ClaimedEvent | None, at: float, *, again_at: floa
         store.save(connection, sent, due_at=due_at, now=later(at))
 
 
-def told(engine: Engine, *, seconds: Sequence[float]) -> list[tuple[float, OperatorEventType, int]]:
+def send_due(engine: Engine, *, seconds: Sequence[float]) -> list[tuple[float, OperatorEventType, int]]:
     """Send what may be sent at each of these seconds; return when, what and how many."""
     sent = []
     for at in seconds:
@@ -104,29 +104,29 @@ def test_what_happens_after_the_first_attempt_makes_an_event_of_its_own(engine: 
     assert again
     assert (again.id, again.event, again.attempts) == (first.id, first.event, 2)
     save(engine, again, 6)
-    assert told(engine, seconds=[65, 66]) == [(66, PAUSED, 2)]
+    assert send_due(engine, seconds=[65, 66]) == [(66, PAUSED, 2)]
 
 
 def test_an_event_is_followed_by_one_of_its_kind_after_a_minute_at_the_earliest(engine: Engine) -> None:
     add(engine, PAUSED, 0)
-    assert told(engine, seconds=[0]) == [(0, PAUSED, 1)]
+    assert send_due(engine, seconds=[0]) == [(0, PAUSED, 1)]
     for second in range(1, 100):
         add(engine, PAUSED, second)
-    assert told(engine, seconds=range(1, 200)) == [(60, PAUSED, 99)]
+    assert send_due(engine, seconds=range(1, 200)) == [(60, PAUSED, 99)]
 
 
 def test_callbacks_that_are_given_up_in_a_burst_are_one_event_when_the_burst_is_over(engine: Engine) -> None:
     for second in range(0, 20, 4):
         add(engine, GIVEN_UP, second)
-    assert told(engine, seconds=range(20)) == []
-    assert told(engine, seconds=range(20, 30)) == [(21, GIVEN_UP, 5)]
+    assert send_due(engine, seconds=range(20)) == []
+    assert send_due(engine, seconds=range(20, 30)) == [(21, GIVEN_UP, 5)]
 
 
 def test_callbacks_that_are_given_up_without_end_are_an_event_a_minute(engine: Engine) -> None:
     sent = []
     for second in range(300):
         add(engine, GIVEN_UP, second)
-        sent += told(engine, seconds=[second])
+        sent += send_due(engine, seconds=[second])
     assert [at for at, _, _ in sent] == [64, 129, 194, 259]
     assert sum(count for _, _, count in sent) == 260
 
@@ -134,25 +134,25 @@ def test_callbacks_that_are_given_up_without_end_are_an_event_a_minute(engine: E
 def test_a_callback_that_is_given_up_earlier_than_the_last_does_not_hasten_the_event(engine: Engine) -> None:
     add(engine, GIVEN_UP, 10)
     add(engine, GIVEN_UP, 4)
-    assert told(engine, seconds=range(4, 20)) == [(15, GIVEN_UP, 2)]
+    assert send_due(engine, seconds=range(4, 20)) == [(15, GIVEN_UP, 2)]
 
 
 def test_events_of_other_types_and_subjects_are_not_waited_for(engine: Engine) -> None:
     add(engine, PAUSED, 0)
     add(engine, PAUSED, 0, subject="other.example.com")
     add(engine, OperatorEventType.ACCOUNT_PAUSED, 0)
-    assert len(told(engine, seconds=[0])) == 3
+    assert len(send_due(engine, seconds=[0])) == 3
 
 
 def test_of_a_pause_and_its_end_the_last_word_is_what_holds(engine: Engine) -> None:
     add(engine, PAUSED, 0)
     add(engine, RESUMED, 10)
-    assert told(engine, seconds=[0, 10]) == [(0, PAUSED, 1), (10, RESUMED, 1)]
+    assert send_due(engine, seconds=[0, 10]) == [(0, PAUSED, 1), (10, RESUMED, 1)]
     add(engine, PAUSED, 20)
     add(engine, RESUMED, 30)
     add(engine, PAUSED, 40)
     # Both may be sent from second 70 on. That it is paused holds, and is the last to be told.
-    assert told(engine, seconds=range(41, 200)) == [(70, RESUMED, 1), (70, PAUSED, 2)]
+    assert send_due(engine, seconds=range(41, 200)) == [(70, RESUMED, 1), (70, PAUSED, 2)]
 
 
 def test_an_end_of_a_pause_waits_for_the_pause_that_could_not_be_sent_yet(engine: Engine) -> None:
@@ -160,7 +160,7 @@ def test_an_end_of_a_pause_waits_for_the_pause_that_could_not_be_sent_yet(engine
     failed = claim(engine, 0)
     save(engine, failed, 1, again_at=300)
     add(engine, RESUMED, 10)
-    assert told(engine, seconds=range(10, 302)) == [(300, PAUSED, 1), (300, RESUMED, 1)]
+    assert send_due(engine, seconds=range(10, 302)) == [(300, PAUSED, 1), (300, RESUMED, 1)]
 
 
 def test_clocks_that_disagree_hold_up_nobody_for_ever(engine: Engine) -> None:
@@ -170,7 +170,7 @@ def test_clocks_that_disagree_hold_up_nobody_for_ever(engine: Engine) -> None:
     # A process whose clock is behind tells of what happened later.
     add(engine, RESUMED, 9)
     add(engine, PAUSED, 8)
-    assert [type_ for _, type_, _ in told(engine, seconds=range(12, 200))] == [PAUSED, PAUSED, RESUMED]
+    assert [type_ for _, type_, _ in send_due(engine, seconds=range(12, 200))] == [PAUSED, PAUSED, RESUMED]
 
 
 def test_two_processes_never_send_the_same_at_once(engine: Engine) -> None:
@@ -230,9 +230,9 @@ def test_processes_that_count_at_the_same_time_lose_none_and_wait_for_nobody_in_
         for type_ in (PAUSED, RESUMED)
     ]
 
-    def keep(turn: int) -> None:
+    def keep(number: int) -> None:
         with engine.begin() as connection:
-            store.add(connection, events if turn % 2 else events[::-1])
+            store.add(connection, events if number % 2 else events[::-1])
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(keep, range(40)))

@@ -32,7 +32,7 @@ def empty_url(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.drop_database(name)
 
 
-def told(address: str) -> dict[str, Any]:
+def connection_parameters(address: str) -> dict[str, Any]:
     """Return the parameters that libpq got beside the address itself."""
     engine = open_engine(address)
     with engine.connect() as connection:
@@ -43,14 +43,16 @@ def told(address: str) -> dict[str, Any]:
 
 
 def test_postgresql_s_silence_is_noticed(postgres_url: str) -> None:
-    used = told(postgres_url)
+    used = connection_parameters(postgres_url)
     names = ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
     assert [used[name] for name in names] == ["1", "10", "5", "3", "15000"]
     assert used["connect_timeout"] == "5"
 
 
 def test_what_the_address_names_counts(postgres_url: str) -> None:
-    used = told(f"{postgres_url}&connect_timeout=7&keepalives_idle=60&application_name=bridge")
+    used = connection_parameters(
+        f"{postgres_url}&connect_timeout=7&keepalives_idle=60&application_name=bridge"
+    )
     assert [used[name] for name in ("connect_timeout", "keepalives_idle")] == ["7", "60"]
     assert used["application_name"] == "bridge"
     assert used["keepalives_count"] == "3"

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from bridge.core.watch import State, Watch, recheck, withdraw
 from bridge.db import claims, watches
 from bridge.db.claims import StepResult
-from tests.db.claiming import OTHER, added, claim, delivered, due, ids, polled, saved, standing
+from tests.db.claiming import OTHER, added, claim, delivered, due, ids, polled, saved, stored
 from tests.makers import NOW, later
 
 
@@ -22,12 +22,12 @@ def test_a_save_that_comes_too_late_loses_and_changes_nothing(
     [late] = claim(engine, {"a": 1}, state=state)
     [owner] = claim(engine, {"a": 1}, by=OTHER, state=state, now=later(60))
     assert saved(engine, finished(late)) == []
-    assert standing(engine, late) == owner
+    assert stored(engine, late) == owner
     with engine.begin() as connection:
         assert watches.attempts_of(connection, late.id) == []
         assert watches.answers_of(connection, [late.id]) == {}
     assert saved(engine, finished(owner), by=OTHER) == [finished(owner)]
-    assert standing(engine, late) == finished(owner).watch
+    assert stored(engine, late) == finished(owner).watch
 
 
 @pytest.mark.parametrize("change", [withdraw, recheck])
@@ -41,7 +41,7 @@ def test_what_a_client_has_changed_meanwhile_stays_changed(
         changed = change(locked, now=later(1))
         claims.save_watches(connection, [changed])
     assert saved(engine, polled(claimed)) == []
-    assert standing(engine, claimed) == changed
+    assert stored(engine, claimed) == changed
 
 
 def test_the_same_worker_cannot_save_one_claim_twice(engine: Engine) -> None:
@@ -56,7 +56,7 @@ def test_a_worker_that_claimed_again_cannot_save_what_came_of_its_first_claim(en
     [first] = claim(engine, {"a": 1})
     [second] = claim(engine, {"a": 1}, now=later(60))
     assert saved(engine, polled(first)) == []
-    assert standing(engine, first) == second
+    assert stored(engine, first) == second
     assert saved(engine, polled(second)) == [polled(second)]
 
 
@@ -68,7 +68,7 @@ def test_a_lease_of_another_worker_s_that_ends_at_the_same_instant_is_not_one_s_
     [owner] = claim(engine, {"a": 1}, by=OTHER)
     assert owner.due_at == given_back.due_at
     assert saved(engine, polled(given_back)) == []
-    assert standing(engine, owner) == owner
+    assert stored(engine, owner) == owner
 
 
 def test_fifty_results_are_saved_in_one_transaction(engine: Engine) -> None:
@@ -78,7 +78,7 @@ def test_fifty_results_are_saved_in_one_transaction(engine: Engine) -> None:
     results += [delivered(watch) for watch in claim(engine, {"a": 25}, state=State.DELIVERING)]
     assert saved(engine, *results) == results
     for result in results:
-        assert standing(engine, result.watch) == result.watch
+        assert stored(engine, result.watch) == result.watch
     with engine.begin() as connection:
         every = [result.watch.id for result in results]
         assert watches.answers_of(connection, every) == {
@@ -95,7 +95,7 @@ def test_of_results_saved_together_the_late_ones_alone_are_left_out(engine: Engi
     with engine.begin() as connection:
         claims.save_watches(connection, [withdraw(second, now=NOW)])
     assert saved(engine, polled(first), polled(second)) == [polled(first)]
-    assert standing(engine, second).state is State.WITHDRAWN
+    assert stored(engine, second).state is State.WITHDRAWN
 
 
 def test_the_newest_answer_of_hubspot_s_replaces_the_one_before(engine: Engine) -> None:
@@ -113,6 +113,6 @@ def test_a_worker_that_stops_gives_back_what_is_still_its_own(engine: Engine) ->
     with engine.begin() as connection:
         claims.save_watches(connection, [withdraw(second, now=NOW)])
         assert claims.give_back(connection, [first, second], "worker-1", later(5)) == 1
-    assert standing(engine, first) == replace(first, due_at=later(5), claimed_by=None)
-    assert standing(engine, second).state is State.WITHDRAWN
+    assert stored(engine, first) == replace(first, due_at=later(5), claimed_by=None)
+    assert stored(engine, second).state is State.WITHDRAWN
     assert ids(claim(engine, {"a": 2}, by=OTHER, now=later(5))) == [first.id]

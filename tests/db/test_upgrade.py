@@ -18,7 +18,7 @@ from bridge.db.engine import open_engine
 from bridge.db.migrations import is_migrated, upgrade
 from bridge.db.pagination import Order
 from bridge.db.watch_filters import Filters
-from tests.db.claiming import ONE, delivered, polled, saved, standing
+from tests.db.claiming import ONE, delivered, polled, saved, stored
 from tests.db.first_release import (
     API_KEY,
     ATTEMPT,
@@ -133,10 +133,10 @@ def test_a_worker_goes_on_with_every_open_watch(upgraded: Engine) -> None:
 def test_what_a_worker_claims_it_can_save(upgraded: Engine) -> None:
     [first, second] = claimed(upgraded, State.WATCHING, "default")
     assert len(saved(upgraded, polled(first), polled(second))) == 2
-    assert standing(upgraded, first).polls == 4
+    assert stored(upgraded, first).polls == 4
     again, tried = sorted(claimed(upgraded, State.DELIVERING, "app.example.com"), key=lambda w: w.attempts)
     assert len(saved(upgraded, delivered(again), delivered(tried))) == 2
-    assert standing(upgraded, tried).state is State.DELIVERED
+    assert stored(upgraded, tried).state is State.DELIVERED
     with upgraded.begin() as connection:
         assert [attempt.number for attempt in watches.attempts_of(connection, tried.id)] == [1, 2]
 

@@ -166,8 +166,8 @@ def test_what_is_withdrawn_and_registered_at_once_ends_well(engine: Engine) -> N
     at_once(6, acquire)
     with engine.begin() as connection:
         held = select(func.count()).where(table.c.registration_key.is_not(None))
-        standing = select(func.count()).where(table.c.state == State.WATCHING)
-        assert connection.execute(held).scalar_one() == connection.execute(standing).scalar_one() <= 1
+        watching = select(func.count()).where(table.c.state == State.WATCHING)
+        assert connection.execute(held).scalar_one() == connection.execute(watching).scalar_one() <= 1
 
 
 def test_attempts_come_oldest_first(engine: Engine) -> None:

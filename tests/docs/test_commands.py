@@ -131,9 +131,9 @@ def key_of(reader: Reader) -> dict[str, str]:
 
 
 def test_a_receiver_takes_a_real_callback(reader: Reader, receiver: Terminal) -> None:
-    trial = {"callback_url": f"{reader.url('9000')}/hooks/hubspot"}
+    body = {"callback_url": f"{reader.url('9000')}/hooks/hubspot"}
     url = f"{reader.url('8000')}/v1/test-callback"
-    attempt = requests.post(url, json=trial, headers=key_of(reader), timeout=30).json()
+    attempt = requests.post(url, json=body, headers=key_of(reader), timeout=30).json()
     assert (attempt["status_code"], attempt["error"]) == (204, None)
     receiver.until(lambda: "bridge.test" in receiver.printed)
 

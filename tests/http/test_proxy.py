@@ -73,11 +73,11 @@ def test_a_proxy_that_fails_is_named(script: Callable[[Receiver, Visit], None], 
 
 def test_a_proxy_that_drips_is_named() -> None:
     with Receiver(dripping(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n")) as proxy:
-        hasty = a_transport(timeout_seconds=0.4, proxy=f"http://127.0.0.1:{proxy.port}")
-        assert hasty.send("GET", "https://app.example/x", HEADERS) == NoResponse(
+        transport = a_transport(timeout_seconds=0.4, proxy=f"http://127.0.0.1:{proxy.port}")
+        assert transport.send("GET", "https://app.example/x", HEADERS) == NoResponse(
             reason="through the proxy: timed out after 0.4 s"
         )
-        hasty.close()
+        transport.close()
 
 
 def test_a_proxy_that_is_away_is_named() -> None:

@@ -214,12 +214,12 @@ def test_a_rotated_refresh_token_survives_a_blink_of_the_database(
 
 def test_a_refresh_that_outlived_its_lease_is_kept(engine: Engine, clock: Clock) -> None:
     """It has used up the old refresh token, so the new one is the only one that works."""
-    slow, hasty = new_tokens(engine, clock), new_tokens(engine, ahead_of(clock, 60))
+    slow, fast_clock = new_tokens(engine, clock), new_tokens(engine, ahead_of(clock, 60))
     with HeldServer(NEW, SPENT) as server, ThreadPoolExecutor(1) as pool:
         account = an_account(server.url, OAUTH)
         late = pool.submit(slow.current, account)
         server.await_requests(1)
-        assert isinstance(hasty.current(account), NoToken)
+        assert isinstance(fast_clock.current(account), NoToken)
         server.let_go()
         assert late.result() == "new"
     assert new_tokens(engine, clock).current(account) == "new"

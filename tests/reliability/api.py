@@ -2,16 +2,16 @@
 
 import requests
 
-from tests.reliability.database import Site
+from tests.reliability.database import Installation
 from tests.reliability.waiting import until
 
 
 class Api:
-    """Calls a web process of a site."""
+    """Calls a web process of an installation."""
 
-    def __init__(self, site: Site, port: int) -> None:
+    def __init__(self, installation: Installation, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"
-        self._headers = {"Authorization": f"Bearer {site.api_key}"}
+        self._headers = {"Authorization": f"Bearer {installation.api_key}"}
 
     def call(self, method: str, path: str, body: object = None) -> requests.Response | None:
         """Return the answer; None when none came, because the process is away or has died over it."""

@@ -11,17 +11,17 @@ import pytest
 from bridge import sandbox
 from bridge.sandbox import Sandbox, SandboxOptions
 from tests.postgres import PostgresServer
-from tests.reliability.database import Site, site
+from tests.reliability.database import Installation, an_installation
 from tests.reliability.receiver import Receiver
-from tests.reliability.scenarios import Scene
+from tests.reliability.scenarios import Setup
 
 # HubSpot's quota has tests of its own.
 PLENTY = 1_000_000
 
 KINDS = ("sqlite", "postgresql")
 
-NewSite = Callable[[str], Site]
-NewScene = Callable[[str], Scene]
+NewInstallation = Callable[[str], Installation]
+NewSetup = Callable[[str], Setup]
 
 
 @pytest.fixture(scope="module")
@@ -41,35 +41,38 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def new_site(
+def new_installation(
     postgres_server: PostgresServer,
     postgres_template: str,
     sqlite_template: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[NewSite]:
-    """Make a site on a database of its own, of this kind."""
-    with ExitStack() as sites:
+) -> Iterator[NewInstallation]:
+    """Make an installation on a database of its own, of this kind."""
+    with ExitStack() as installations:
 
-        def new(kind: str) -> Site:
+        def new(kind: str) -> Installation:
             if kind == "sqlite":
-                url = f"sqlite:///{shutil.copy(sqlite_template, tmp_path_factory.mktemp('site'))}"
+                url = f"sqlite:///{shutil.copy(sqlite_template, tmp_path_factory.mktemp('installation'))}"
             else:
-                name = f"site_{uuid4().hex}"
+                name = f"installation_{uuid4().hex}"
                 url = postgres_server.create_database(name, template=postgres_template)
-                sites.callback(postgres_server.drop_database, name)
-            return sites.enter_context(site(url))
+                installations.callback(postgres_server.drop_database, name)
+            return installations.enter_context(an_installation(url))
 
         yield new
 
 
 @pytest.fixture(scope="module")
-def new_scene(
-    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
-) -> NewScene:
-    """Make a scene on a new site, on this kind of database."""
+def new_setup(
+    new_installation: NewInstallation,
+    hubspot: Sandbox,
+    receiver: Receiver,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> NewSetup:
+    """Make a setup with a new installation, on this kind of database."""
 
-    def new(kind: str) -> Scene:
-        folder = tmp_path_factory.mktemp("scene")
-        return Scene(site=new_site(kind), hubspot=hubspot, receiver=receiver, folder=folder)
+    def new(kind: str) -> Setup:
+        folder = tmp_path_factory.mktemp("setup")
+        return Setup(installation=new_installation(kind), hubspot=hubspot, receiver=receiver, folder=folder)
 
     return new

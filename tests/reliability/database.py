@@ -28,7 +28,7 @@ OLD_ENOUGH = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Site:
+class Installation:
     """A migrated database at `url`, and the one client of it."""
 
     url: str
@@ -70,14 +70,16 @@ class Site:
 
 
 @contextmanager
-def site(url: str) -> Iterator[Site]:
-    """A site over a migrated database."""
+def an_installation(url: str) -> Iterator[Installation]:
+    """Make an installation on a migrated database: add its client."""
     engine = open_engine(url)
     try:
-        # A name of its own: one receiver serves many sites.
+        # A name of its own: one receiver serves many installations.
         name = f"shop-{token_hex(4)}"
         new = clients.add(engine, Cipher([KEY]), name, admin=False, now=datetime.now(UTC))
         assert isinstance(new, clients.NewClient)
-        yield Site(url=url, engine=engine, client=name, api_key=new.api_key, secret=new.signing_secret)
+        yield Installation(
+            url=url, engine=engine, client=name, api_key=new.api_key, secret=new.signing_secret
+        )
     finally:
         engine.dispose()

@@ -1,4 +1,4 @@
-"""A whole bridge on one site: a worker, a web process and their clients, with watches in every stage."""
+"""A whole bridge on one installation: a worker, a web process and their clients, with watches in every stage."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import Any
 from bridge.sandbox import Sandbox
 from tests.ports import free_port
 from tests.reliability.api import Api
-from tests.reliability.database import Site
+from tests.reliability.database import Installation
 from tests.reliability.ledger import Ledger
 from tests.reliability.processes import Processes, Running, errors, processes
 from tests.reliability.receiver import Receiver
@@ -29,7 +29,7 @@ ENV = {
 class Deployment:
     """A bridge of real processes; `api` calls its web process."""
 
-    site: Site
+    installation: Installation
     hubspot: Sandbox
     receiver: Receiver
     ledger: Ledger
@@ -41,13 +41,13 @@ class Deployment:
     def register(self, behaviour: str = "ok", *, tasks: int = 1, pending_seconds: float = 0) -> None:
         """Register watches over REST; HubSpot's tasks have ended after so long."""
         for task_id in self.hubspot.state.add_tasks(tasks=tasks, pending_seconds=pending_seconds):
-            answer = self.api.register(task_id, self.receiver.url(self.site, behaviour))
+            answer = self.api.register(task_id, self.receiver.url(self.installation, behaviour))
             assert answer.status_code in {200, 201}, answer.text
             self.ledger.promise(answer.json()["id"])
 
     def arrivals(self) -> int:
         """Return how many callbacks have arrived."""
-        return len(self.receiver.arrivals(self.site))
+        return len(self.receiver.arrivals(self.installation))
 
     def fill(self) -> None:
         """Have callbacks in flight, and tasks that end a little later."""
@@ -63,20 +63,25 @@ class Deployment:
 
 @contextmanager
 def deployment(
-    site: Site, hubspot: Sandbox, receiver: Receiver, folder: Path, *, interpreter: bool = False
+    installation: Installation,
+    hubspot: Sandbox,
+    receiver: Receiver,
+    folder: Path,
+    *,
+    interpreter: bool = False,
 ) -> Iterator[Deployment]:
     """Run a bridge until the block ends; `interpreter` as for `Running`."""
     port = free_port()
-    with processes(site.env(hubspot.url, **ENV), folder, interpreter=interpreter) as started:
+    with processes(installation.env(hubspot.url, **ENV), folder, interpreter=interpreter) as started:
         yield Deployment(
-            site=site,
+            installation=installation,
             hubspot=hubspot,
             receiver=receiver,
-            ledger=Ledger(site, receiver),
+            ledger=Ledger(installation, receiver),
             processes=started,
             worker=started.worker(),
             web=started.web(port),
-            api=Api(site, port),
+            api=Api(installation, port),
         )
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Row, select
 
 from bridge.db.engine import reading
 from bridge.db.tables import attempts, watches
-from tests.reliability.database import LEASE_SECONDS, Site
+from tests.reliability.database import LEASE_SECONDS, Installation
 from tests.reliability.receiver import Arrival, Receiver
 
 FINAL = frozenset({"delivered", "undelivered", "withdrawn"})
@@ -24,11 +24,11 @@ class Promise:
 
 
 class Ledger:
-    """Follows the watches of one site from outside: by its tables, and by its receiver's notes."""
+    """Follows the watches of one installation from outside: by its tables, and by its receiver's notes."""
 
-    def __init__(self, site: Site, receiver: Receiver) -> None:
+    def __init__(self, installation: Installation, receiver: Receiver) -> None:
         self.promises: dict[str, Promise] = {}
-        self._site = site
+        self._installation = installation
         self._receiver = receiver
         self._final: dict[str, tuple[str, float]] = {}
         self._changed: list[str] = []
@@ -74,7 +74,7 @@ class Ledger:
         return [row.id for row in self.rows() if row.state in states and row.id in self.promises]
 
     def rows(self) -> list[Row[Any]]:
-        """Return the site's watches, oldest first."""
+        """Return the installation's watches, oldest first."""
         return self._rows(watches, order_by=watches.c.id)
 
     def problems(self) -> list[str]:
@@ -83,7 +83,7 @@ class Ledger:
         rows = {row.id: row for row in self.rows()}
         saved = self._attempts()
         arrived: dict[str, list[Arrival]] = defaultdict(list)
-        for arrival in self._receiver.arrivals(self._site):
+        for arrival in self._receiver.arrivals(self._installation):
             arrived[arrival.webhook_id].append(arrival)
         problems = [*self._changed, *(f"{i}: nobody registered it" for i in arrived.keys() - rows.keys())]
         for watch_id, promise in self.promises.items():
@@ -96,7 +96,7 @@ class Ledger:
         return problems
 
     def _rows(self, *columns: Any, order_by: Any = None) -> list[Row[Any]]:
-        with reading(self._site.engine) as connection:
+        with reading(self._installation.engine) as connection:
             return list(connection.execute(select(*columns).order_by(order_by)))
 
     def _attempts(self) -> dict[str, list[Any]]:

@@ -7,7 +7,7 @@ from typing import Self
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.reliability.database import Site
+from tests.reliability.database import Installation
 from tests.steps.peers import Peer, Reply, Request
 
 ACCEPTED = Reply(status_code=204)
@@ -71,15 +71,15 @@ class Receiver:
         self._stopping.set()
         self._listening.__exit__(kind, error, at)
 
-    def url(self, site: Site, behaviour: str = "ok", host: str = "127.0.0.1") -> str:
-        """Return a callback URL of the site's client that behaves so."""
-        self._secrets[site.client] = Webhook(site.secret)
-        return f"http://{host}:{self._peer.port}/{behaviour}/{site.client}"
+    def url(self, installation: Installation, behaviour: str = "ok", host: str = "127.0.0.1") -> str:
+        """Return a callback URL of the installation's client that behaves so."""
+        self._secrets[installation.client] = Webhook(installation.secret)
+        return f"http://{host}:{self._peer.port}/{behaviour}/{installation.client}"
 
-    def arrivals(self, site: Site) -> list[Arrival]:
+    def arrivals(self, installation: Installation) -> list[Arrival]:
         """Return what has arrived; an attempt counts as soon as it is read, whatever it is answered."""
         with self._lock:
-            return [arrival for arrival in self._arrivals if arrival.client == site.client]
+            return [arrival for arrival in self._arrivals if arrival.client == installation.client]
 
     def _react(self, request: Request) -> Reply | None:
         """Note one attempt; return what to answer, when it is time to."""

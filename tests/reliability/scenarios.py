@@ -1,6 +1,6 @@
-"""Scenes: a site, its HubSpot and its receiver, on which processes die, stop and go on.
+"""Scenarios in which processes die, stop and go on, with an installation, a HubSpot and a receiver.
 
-The scenes of a module are played side by side: most of each is waiting for a lease to run out.
+The scenarios of a module run at the same time: most of each is waiting for a lease to run out.
 """
 
 import time
@@ -15,14 +15,14 @@ from bridge.sandbox import Sandbox
 from bridge.settings import Settings
 from bridge.wiring import Bridge
 from bridge.worker.loop import Worker
-from tests.reliability.database import LEASE_SECONDS, Site
+from tests.reliability.database import LEASE_SECONDS, Installation
 from tests.reliability.ledger import Ledger
 from tests.reliability.processes import WORKER, Running, running
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
 
 # Two processors are busy with so many: with more at a time, they would wait for each other.
-SIDE_BY_SIDE = 10
+MOST_AT_ONCE = 10
 # What must not be sent again would be sent when the lease runs out that nobody ended.
 QUIET_SECONDS = LEASE_SECONDS + 1
 FAULT_POINTS = ("-m", "tests.reliability.fault_points")
@@ -32,18 +32,18 @@ Came = TypeVar("Came")
 
 
 @contextmanager
-def idle_worker(site: Site, hubspot: Sandbox) -> Iterator[Worker]:
+def idle_worker(installation: Installation, hubspot: Sandbox) -> Iterator[Worker]:
     """A worker that does nothing by itself."""
-    bridge = Bridge(Settings.load(site.env(hubspot.url)))
+    bridge = Bridge(Settings.load(installation.env(hubspot.url)))
     yield bridge.scheduler._worker
     bridge.engine.dispose()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scene:
-    """Where a scene plays; `folder` holds the logs of its processes."""
+class Setup:
+    """What a scenario runs with; `folder` holds the logs of its processes."""
 
-    site: Site
+    installation: Installation
     hubspot: Sandbox
     receiver: Receiver
     folder: Path
@@ -57,12 +57,14 @@ class Scene:
         self, boundary: str, nth: int, number: str, command: str, **changes: str
     ) -> AbstractContextManager[Running]:
         """Run a command that gets a signal when it reaches a boundary for the nth time."""
-        env = self.site.env(self.hubspot.url, **changes)
+        env = self.installation.env(self.hubspot.url, **changes)
         return running(env, self.log, *FAULT_POINTS, boundary, str(nth), number, command)
 
     def healthy_worker(self, **changes: str) -> AbstractContextManager[Running]:
         """Run a worker to which nothing happens."""
-        return running(self.site.env(self.hubspot.url, **changes), self.folder / "healthy.log", *WORKER)
+        return running(
+            self.installation.env(self.hubspot.url, **changes), self.folder / "healthy.log", *WORKER
+        )
 
 
 def followed(ledger: Ledger) -> list[str]:
@@ -73,10 +75,10 @@ def followed(ledger: Ledger) -> list[str]:
 
 
 @contextmanager
-def played(plays: Mapping[Name, Callable[[], Came]]) -> Iterator[Mapping[Name, Future[Came]]]:
-    """Play scenes, some at a time; what came of each."""
-    stage = ThreadPoolExecutor(SIDE_BY_SIDE)
+def run_concurrently(scenarios: Mapping[Name, Callable[[], Came]]) -> Iterator[Mapping[Name, Future[Came]]]:
+    """Run scenarios, some at a time; yield what comes of each."""
+    pool = ThreadPoolExecutor(MOST_AT_ONCE)
     try:
-        yield {name: stage.submit(play) for name, play in plays.items()}
+        yield {name: pool.submit(scenario) for name, scenario in scenarios.items()}
     finally:
-        stage.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)

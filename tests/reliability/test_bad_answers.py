@@ -22,12 +22,12 @@ from bridge.sandbox import Sandbox, Target, faults
 from tests.http.receiver import Receiver as Peer
 from tests.hubspot_accounts import an_account
 from tests.reliability.bad_answers import POISONS, Poison, poisonous
-from tests.reliability.conftest import KINDS, NewSite
-from tests.reliability.database import KEY, Site
+from tests.reliability.conftest import KINDS, NewInstallation
+from tests.reliability.database import KEY, Installation
 from tests.reliability.ledger import FINAL
 from tests.reliability.processes import errors, processes
 from tests.reliability.receiver import Receiver
-from tests.reliability.scenarios import played
+from tests.reliability.scenarios import run_concurrently
 from tests.reliability.waiting import until
 
 # What the sandbox can do, but for what pauses an account, and what says that a task is not known.
@@ -53,24 +53,26 @@ class Aftermath:
     errors: list[dict[str, Any]]
 
 
-def poisoned(site: Site, hubspot: Sandbox, receiver: Receiver, folder: Path) -> Aftermath:
+def poisoned(installation: Installation, hubspot: Sandbox, receiver: Receiver, folder: Path) -> Aftermath:
     """Let a worker meet all of it at the same time."""
-    with ExitStack() as peers, processes(site.env(hubspot.url, **ENV), folder) as started:
+    with ExitStack() as peers, processes(installation.env(hubspot.url, **ENV), folder) as started:
         worker = started.worker()
         before = worker.memory_bytes()
         for number, (name, poison) in enumerate(POISONS.items(), start=2):
             # Each has an address and an account of its own: one that fails must not hold up another.
             peer = peers.enter_context(Peer(poisonous(poison), host=f"127.0.0.{number}"))
-            add_account(site, f"account-{number}", peer.url(f"127.0.0.{number}", ""))
-            site.register([name], peer.url(f"127.0.0.{number}"), account=f"account-{number}")
+            add_account(installation, f"account-{number}", peer.url(f"127.0.0.{number}", ""))
+            installation.register([name], peer.url(f"127.0.0.{number}"), account=f"account-{number}")
         for fault in FAULTS:
             [task_id] = hubspot.state.add_tasks()
             hubspot.state.set_fault(fault, Target(task_id=task_id), times=1)
-            site.register([task_id], receiver.url(site), metadata=json.dumps({"fault": fault}))
-        until(lambda: all(row.state in FINAL for row in rows(site)))
+            installation.register(
+                [task_id], receiver.url(installation), metadata=json.dumps({"fault": fault})
+            )
+        until(lambda: all(row.state in FINAL for row in rows(installation)))
         return Aftermath(
-            watches={named(row): row for row in rows(site)},
-            attempts=attempts_of(site),
+            watches={named(row): row for row in rows(installation)},
+            attempts=attempts_of(installation),
             growth_bytes=worker.peak_memory_bytes() - before,
             errors=errors(worker.log),
         )
@@ -82,25 +84,25 @@ def named(row: Row[Any]) -> str:
     return name
 
 
-def add_account(site: Site, name: str, base_url: str) -> None:
+def add_account(installation: Installation, name: str, base_url: str) -> None:
     accounts = Accounts(an_account(base_url), Cipher([KEY]))
     change = AccountChange(credentials=Credentials(access_token="sandbox-token"), base_url=base_url)
-    with site.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         accounts.put(connection, name, change, datetime.now(UTC))
 
 
-def rows(site: Site) -> list[Row[Any]]:
-    with reading(site.engine) as connection:
+def rows(installation: Installation) -> list[Row[Any]]:
+    with reading(installation.engine) as connection:
         return list(connection.execute(select(watches)))
 
 
-def attempts_of(site: Site) -> dict[str, list[Row[Any]]]:
+def attempts_of(installation: Installation) -> dict[str, list[Row[Any]]]:
     """Return the attempts by what the watch met."""
     made: dict[str, list[Row[Any]]] = defaultdict(list)
     joined = (
         select(watches.c.task_id, watches.c.metadata, attempts).join(attempts).order_by(attempts.c.number)
     )
-    with reading(site.engine) as connection:
+    with reading(installation.engine) as connection:
         for row in connection.execute(joined):
             made[named(row)].append(row)
     return made
@@ -108,15 +110,18 @@ def attempts_of(site: Site) -> dict[str, list[Row[Any]]]:
 
 @pytest.fixture(scope="module")
 def aftermaths(
-    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
+    new_installation: NewInstallation,
+    hubspot: Sandbox,
+    receiver: Receiver,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Mapping[str, Future[Aftermath]]]:
-    plays = {
-        kind: partial(poisoned, new_site(kind), hubspot, receiver, tmp_path_factory.mktemp("poison"))
+    scenarios = {
+        kind: partial(poisoned, new_installation(kind), hubspot, receiver, tmp_path_factory.mktemp("poison"))
         for kind in KINDS
     }
     # To pack it takes a second, in which the sandbox answers nobody.
     faults.factory("gzip-bomb")()
-    with played(plays) as came:
+    with run_concurrently(scenarios) as came:
         yield came
 
 

@@ -11,7 +11,7 @@ from bridge.sandbox import Sandbox
 from bridge.steps import deliver
 from bridge.worker.loop import Worker
 from bridge.worker.pool import Finished, Job
-from tests.reliability.conftest import KINDS, NewSite
+from tests.reliability.conftest import KINDS, NewInstallation
 from tests.reliability.receiver import Receiver
 from tests.reliability.scenarios import idle_worker
 
@@ -30,11 +30,11 @@ def bad(done: deliver.FinishedAttempt) -> deliver.FinishedAttempt:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_result_that_no_database_takes_holds_up_no_other(
-    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, kind: str
+    new_installation: NewInstallation, hubspot: Sandbox, receiver: Receiver, kind: str
 ) -> None:
-    site = new_site(kind)
-    ids = site.register(hubspot.state.add_tasks(tasks=2), receiver.url(site))
-    with idle_worker(site, hubspot) as worker, capture_logs() as logged:
+    installation = new_installation(kind)
+    ids = installation.register(hubspot.state.add_tasks(tasks=2), receiver.url(installation))
+    with idle_worker(installation, hubspot) as worker, capture_logs() as logged:
         callbacks = worker._save(worked(worker, worker._claim()))
         first, second = worked(worker, callbacks)
         assert isinstance(first, deliver.FinishedAttempt)
@@ -43,6 +43,6 @@ def test_a_result_that_no_database_takes_holds_up_no_other(
         assert not worker._unsaved
     refused = [line["watch"] for line in logged if line["event"] == "result_not_saved"]
     assert refused == [first.job.watch.id]
-    with site.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         states = {watch.id: watch.state for watch in watches.lock(connection, ids)}
     assert states == {first.job.watch.id: "delivering", second.job.watch.id: "delivered"}

@@ -20,8 +20,8 @@ from bridge.db import counters
 from bridge.db.engine import reading
 from bridge.sandbox import Sandbox
 from tests.ports import free_port
-from tests.reliability.conftest import NewSite
-from tests.reliability.database import Site
+from tests.reliability.conftest import NewInstallation
+from tests.reliability.database import Installation
 from tests.reliability.processes import ROOT, STOP_SECONDS
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
@@ -83,12 +83,12 @@ each_broken = pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broke
 
 @contextmanager
 def running(
-    site: Site, hubspot: Sandbox, stderr: int, *arguments: str, **env: str
+    installation: Installation, hubspot: Sandbox, stderr: int, *arguments: str, **env: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
     process = subprocess.Popen(
         [sys.executable, "-m", "bridge", *arguments],
         cwd=ROOT,
-        env=site.env(hubspot.url, BRIDGE_ADMIN_KEY=ADMIN_KEY, **env),
+        env=installation.env(hubspot.url, BRIDGE_ADMIN_KEY=ADMIN_KEY, **env),
         stdout=subprocess.DEVNULL,
         stderr=stderr,
         start_new_session=True,
@@ -123,26 +123,29 @@ class Web:
         return metric.samples[0].value
 
 
-def tells_everybody(site: Site, hubspot: Sandbox, receiver: Receiver) -> bool:
+def tells_everybody(installation: Installation, hubspot: Sandbox, receiver: Receiver) -> bool:
     """Whether new watches are polled and called back."""
     tasks = hubspot.state.add_tasks(tasks=TASKS)
-    wanted = set(site.register(tasks, receiver.url(site)))
-    until(lambda: wanted <= {arrival.watch_id for arrival in receiver.arrivals(site)})
+    wanted = set(installation.register(tasks, receiver.url(installation)))
+    until(lambda: wanted <= {arrival.watch_id for arrival in receiver.arrivals(installation)})
     return True
 
 
 @each_broken
 def test_a_web_process_whose_log_cannot_be_written_works_on_and_counts(
-    broken: Callable[[], AbstractContextManager[int]], new_site: NewSite, hubspot: Sandbox, receiver: Receiver
+    broken: Callable[[], AbstractContextManager[int]],
+    new_installation: NewInstallation,
+    hubspot: Sandbox,
+    receiver: Receiver,
 ) -> None:
-    site, web = new_site("sqlite"), Web()
+    installation, web = new_installation("sqlite"), Web()
     with (
         broken() as stderr,
-        running(site, hubspot, stderr, "serve", "--host", "127.0.0.1", PORT=str(web.port)) as process,
+        running(installation, hubspot, stderr, "serve", "--host", "127.0.0.1", PORT=str(web.port)) as process,
     ):
         until(web.is_up)
         assert web.call("POST", "/v1/clients", json={"name": "cms"}).status_code == 201
-        assert tells_everybody(site, hubspot, receiver)
+        assert tells_everybody(installation, hubspot, receiver)
         until(web.dropped)
         process.terminate()
         assert process.wait(STOP_SECONDS) == 0
@@ -150,13 +153,16 @@ def test_a_web_process_whose_log_cannot_be_written_works_on_and_counts(
 
 @pytest.mark.parametrize("broken", [reader_that_goes, full_disk], ids=lambda broken: broken.__name__)
 def test_a_worker_whose_log_cannot_be_written_works_counts_and_stops_with_status_0(
-    broken: Callable[[], AbstractContextManager[int]], new_site: NewSite, hubspot: Sandbox, receiver: Receiver
+    broken: Callable[[], AbstractContextManager[int]],
+    new_installation: NewInstallation,
+    hubspot: Sandbox,
+    receiver: Receiver,
 ) -> None:
-    site = new_site("sqlite")
-    with broken() as stderr, running(site, hubspot, stderr, "worker") as process:
-        assert tells_everybody(site, hubspot, receiver)
+    installation = new_installation("sqlite")
+    with broken() as stderr, running(installation, hubspot, stderr, "worker") as process:
+        assert tells_everybody(installation, hubspot, receiver)
         process.terminate()
         assert process.wait(STOP_SECONDS) == 0
-    with reading(site.engine) as connection:
+    with reading(installation.engine) as connection:
         # At least a line for each callback.
         assert counters.totals(connection).of(LOG_LINES_DROPPED)[()] >= TASKS

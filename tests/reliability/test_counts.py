@@ -12,8 +12,8 @@ from bridge.db.engine import reading
 from bridge.sandbox import Sandbox
 from tests.ports import free_port
 from tests.reliability.api import Api
-from tests.reliability.conftest import KINDS, NewSite
-from tests.reliability.database import Site
+from tests.reliability.conftest import KINDS, NewInstallation
+from tests.reliability.database import Installation
 from tests.reliability.processes import Running, processes
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
@@ -22,55 +22,55 @@ TASKS = 20
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def counted(site: Site) -> Counts:
-    with reading(site.engine) as connection:
+def counted(installation: Installation) -> Counts:
+    with reading(installation.engine) as connection:
         return counters.totals(connection)
 
 
-def registered(site: Site) -> float:
-    return counted(site).of(REGISTRATIONS).get((), 0)
+def registered(installation: Installation) -> float:
+    return counted(installation).of(REGISTRATIONS).get((), 0)
 
 
 @each_kind
 def test_two_web_processes_that_are_stopped_have_saved_all_that_they_counted(
-    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, tmp_path: Path, kind: str
+    new_installation: NewInstallation, hubspot: Sandbox, receiver: Receiver, tmp_path: Path, kind: str
 ) -> None:
-    site, port = new_site(kind), free_port()
-    env = site.env(hubspot.url, BRIDGE_EMBEDDED_WORKER="false")
+    installation, port = new_installation(kind), free_port()
+    env = installation.env(hubspot.url, BRIDGE_EMBEDDED_WORKER="false")
     with processes(env, tmp_path) as started:
         web = started.web(port, workers=2)
-        api = Api(site, port)
+        api = Api(installation, port)
         for task_id in hubspot.state.add_tasks(tasks=TASKS):
-            assert api.register(task_id, receiver.url(site)).status_code == 201
+            assert api.register(task_id, receiver.url(installation)).status_code == 201
         assert web.stop() == 0
-    assert registered(site) == TASKS
-    assert counted(site).of(API_REQUESTS)["POST", "/v1/watches", "2xx"] == TASKS
+    assert registered(installation) == TASKS
+    assert counted(installation).of(API_REQUESTS)["POST", "/v1/watches", "2xx"] == TASKS
 
 
 @each_kind
 def test_a_worker_that_is_stopped_has_saved_all_that_it_counted(
-    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, tmp_path: Path, kind: str
+    new_installation: NewInstallation, hubspot: Sandbox, receiver: Receiver, tmp_path: Path, kind: str
 ) -> None:
-    site = new_site(kind)
-    with processes(site.env(hubspot.url), tmp_path) as started:
+    installation = new_installation(kind)
+    with processes(installation.env(hubspot.url), tmp_path) as started:
         worker = started.worker()
-        site.register(hubspot.state.add_tasks(tasks=TASKS), receiver.url(site))
-        until(lambda: len(receiver.arrivals(site)) == TASKS)
+        installation.register(hubspot.state.add_tasks(tasks=TASKS), receiver.url(installation))
+        until(lambda: len(receiver.arrivals(installation)) == TASKS)
         assert worker.stop() == 0
-    assert counted(site).of(ATTEMPTS) == {("2xx", "schedule"): TASKS}
+    assert counted(installation).of(ATTEMPTS) == {("2xx", "schedule"): TASKS}
 
 
 @each_kind
 def test_a_process_that_is_killed_has_saved_what_it_counted_a_while_ago(
-    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, tmp_path: Path, kind: str
+    new_installation: NewInstallation, hubspot: Sandbox, receiver: Receiver, tmp_path: Path, kind: str
 ) -> None:
-    site, port = new_site(kind), free_port()
-    with processes(site.env(hubspot.url, BRIDGE_EMBEDDED_WORKER="false"), tmp_path) as started:
+    installation, port = new_installation(kind), free_port()
+    with processes(installation.env(hubspot.url, BRIDGE_EMBEDDED_WORKER="false"), tmp_path) as started:
         web: Running = started.web(port)
-        api = Api(site, port)
+        api = Api(installation, port)
         for task_id in hubspot.state.add_tasks(tasks=TASKS):
-            api.register(task_id, receiver.url(site))
-        until(lambda: registered(site) == TASKS)
+            api.register(task_id, receiver.url(installation))
+        until(lambda: registered(installation) == TASKS)
         web.send_to_all(signal.SIGKILL)
         web.wait()
-    assert registered(site) == TASKS
+    assert registered(installation) == TASKS

@@ -19,12 +19,12 @@ from bridge.db.engine import BUSY_SECONDS, open_engine
 from bridge.db.migrations import upgrade
 from bridge.sandbox import Sandbox
 from tests.postgres import PostgresServer, temporary_server
-from tests.reliability.conftest import NewSite
-from tests.reliability.database import Site, site
+from tests.reliability.conftest import NewInstallation
+from tests.reliability.database import Installation, an_installation
 from tests.reliability.deployments import Deployment, cpu_share, deployment
 from tests.reliability.processes import lines
 from tests.reliability.receiver import Receiver
-from tests.reliability.scenarios import played
+from tests.reliability.scenarios import run_concurrently
 from tests.reliability.waiting import until
 
 # Longer than the longest pause between two questions, and than a lease.
@@ -66,7 +66,7 @@ def seen(bridge: Deployment, cpu_share: float, **others: Any) -> Outage:
 
 def asked(bridge: Deployment) -> dict[str, requests.Response | None]:
     """Call the web process as clients and operators do."""
-    body = {"task_id": "AAAAEZ6whGI", "callback_url": bridge.receiver.url(bridge.site)}
+    body = {"task_id": "AAAAEZ6whGI", "callback_url": bridge.receiver.url(bridge.installation)}
     return {
         "register": bridge.api.call("POST", "/v1/watches", body),
         "readyz": bridge.api.call("GET", "/readyz"),
@@ -75,21 +75,21 @@ def asked(bridge: Deployment) -> dict[str, requests.Response | None]:
 
 
 @contextmanager
-def own_server() -> Iterator[tuple[PostgresServer, Site]]:
-    """A PostgreSQL that may be stopped, and a site on it."""
+def own_server() -> Iterator[tuple[PostgresServer, Installation]]:
+    """A PostgreSQL that may be stopped, and an installation on it."""
     with temporary_server() as server:
         url = server.create_database("bridge")
         engine = open_engine(url)
         upgrade(engine)
         engine.dispose()
-        with site(url) as place:
-            yield server, place
+        with an_installation(url) as installation:
+            yield server, installation
 
 
 def postgresql_goes_away(
-    server: PostgresServer, place: Site, hubspot: Sandbox, receiver: Receiver, folder: Path
+    server: PostgresServer, installation: Installation, hubspot: Sandbox, receiver: Receiver, folder: Path
 ) -> Outage:
-    with deployment(place, hubspot, receiver, folder) as bridge:
+    with deployment(installation, hubspot, receiver, folder) as bridge:
         bridge.fill()
         server.stop()
         share = cpu_share(bridge.worker, AWAY_SECONDS)
@@ -100,9 +100,9 @@ def postgresql_goes_away(
 
 
 def worker_is_stopped_meanwhile(
-    server: PostgresServer, place: Site, hubspot: Sandbox, receiver: Receiver, folder: Path
+    server: PostgresServer, installation: Installation, hubspot: Sandbox, receiver: Receiver, folder: Path
 ) -> Outage:
-    with deployment(place, hubspot, receiver, folder) as bridge:
+    with deployment(installation, hubspot, receiver, folder) as bridge:
         bridge.fill()
         server.stop("immediate")
         bridge.worker.send(signal.SIGTERM)
@@ -114,10 +114,10 @@ def worker_is_stopped_meanwhile(
 
 
 def postgresql_only_reads(
-    server: PostgresServer, place: Site, hubspot: Sandbox, receiver: Receiver, folder: Path
+    server: PostgresServer, installation: Installation, hubspot: Sandbox, receiver: Receiver, folder: Path
 ) -> Outage:
     """As it is for a moment when a follower is promoted, or a plan's limit is reached."""
-    with deployment(place, hubspot, receiver, folder) as bridge:
+    with deployment(installation, hubspot, receiver, folder) as bridge:
         bridge.fill()
         set_read_only(server, "on")
         share = cpu_share(bridge.worker, READING_SECONDS)
@@ -133,10 +133,12 @@ def set_read_only(server: PostgresServer, setting: LiteralString) -> None:
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'bridge'")
 
 
-def sqlite_is_locked(place: Site, hubspot: Sandbox, receiver: Receiver, folder: Path) -> Outage:
-    with deployment(place, hubspot, receiver, folder) as bridge:
+def sqlite_is_locked(
+    installation: Installation, hubspot: Sandbox, receiver: Receiver, folder: Path
+) -> Outage:
+    with deployment(installation, hubspot, receiver, folder) as bridge:
         bridge.fill()
-        path = place.url.removeprefix("sqlite:///")
+        path = installation.url.removeprefix("sqlite:///")
         with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             locked_at = time.monotonic()
@@ -152,21 +154,24 @@ Outages = Mapping[str, Future[Outage]]
 
 @pytest.fixture(scope="module")
 def outages(
-    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
+    new_installation: NewInstallation,
+    hubspot: Sandbox,
+    receiver: Receiver,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Outages]:
     """All outages, at the same time."""
 
-    def on(play: Any, *where: Any) -> Any:
-        return partial(play, *where, hubspot, receiver, tmp_path_factory.mktemp("deployment"))
+    def on(scenario: Any, *where: Any) -> Any:
+        return partial(scenario, *where, hubspot, receiver, tmp_path_factory.mktemp("deployment"))
 
     with own_server() as one, own_server() as another, own_server() as third:
-        plays = {
+        scenarios = {
             "postgresql": on(postgresql_goes_away, *one),
             "postgresql, stopping": on(worker_is_stopped_meanwhile, *another),
             "postgresql, read-only": on(postgresql_only_reads, *third),
-            "sqlite": on(sqlite_is_locked, new_site("sqlite")),
+            "sqlite": on(sqlite_is_locked, new_installation("sqlite")),
         }
-        with played(plays) as came:
+        with run_concurrently(scenarios) as came:
             yield came
 
 

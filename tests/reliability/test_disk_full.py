@@ -13,8 +13,8 @@ from bridge.sandbox import Sandbox
 from bridge.settings import Settings
 from bridge.web.app import create_app
 from bridge.wiring import Bridge
-from tests.reliability.conftest import NewSite
-from tests.reliability.database import Site
+from tests.reliability.conftest import NewInstallation
+from tests.reliability.database import Installation
 from tests.reliability.ledger import Ledger
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
@@ -43,9 +43,9 @@ class Disk:
 
 
 @contextmanager
-def working(site: Site, hubspot: Sandbox) -> Iterator[Bridge]:
+def working(installation: Installation, hubspot: Sandbox) -> Iterator[Bridge]:
     """The whole bridge in this process: the limit is each connection's own, and no other process's."""
-    bridge = Bridge(Settings.load(site.env(hubspot.url)))
+    bridge = Bridge(Settings.load(installation.env(hubspot.url)))
     startup.prepare(bridge)
     bridge.start_worker()
     try:
@@ -58,12 +58,14 @@ def working(site: Site, hubspot: Sandbox) -> Iterator[Bridge]:
 class Client:
     """Registers over the REST API; what is promised is in its ledger."""
 
-    def __init__(self, bridge: Bridge, site: Site, hubspot: Sandbox, receiver: Receiver) -> None:
-        self.ledger = Ledger(site, receiver)
+    def __init__(
+        self, bridge: Bridge, installation: Installation, hubspot: Sandbox, receiver: Receiver
+    ) -> None:
+        self.ledger = Ledger(installation, receiver)
         self._http = create_app(bridge.web_dependencies).test_client()
-        self._headers = {"Authorization": f"Bearer {site.api_key}"}
+        self._headers = {"Authorization": f"Bearer {installation.api_key}"}
         self._hubspot = hubspot
-        self._url = receiver.url(site)
+        self._url = receiver.url(installation)
 
     def register(self, tasks: int) -> tuple[int, Any]:
         """Register a batch; returns the status and the document."""
@@ -79,12 +81,12 @@ class Client:
 
 
 def test_a_full_disk_is_told_and_loses_nothing(
-    new_site: NewSite, hubspot: Sandbox, receiver: Receiver
+    new_installation: NewInstallation, hubspot: Sandbox, receiver: Receiver
 ) -> None:
-    site = new_site("sqlite")
-    with capture_logs() as logged, working(site, hubspot) as bridge:
+    installation = new_installation("sqlite")
+    with capture_logs() as logged, working(installation, hubspot) as bridge:
         disk = Disk(bridge)
-        client = Client(bridge, site, hubspot, receiver)
+        client = Client(bridge, installation, hubspot, receiver)
         assert client.register(100)[0] == 200
         disk.fills()
         status, document = client.register(100)
@@ -94,4 +96,4 @@ def test_a_full_disk_is_told_and_loses_nothing(
         assert client.register(1)[0] == 200
         until(client.ledger.settled)
     assert not client.ledger.problems()
-    assert len(receiver.arrivals(site)) == len(client.ledger.promises)
+    assert len(receiver.arrivals(installation)) == len(client.ledger.promises)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from bridge.db.engine import open_engine
 from bridge.db.migrations import upgrade
 from bridge.sandbox import Sandbox
-from tests.reliability.database import site
+from tests.reliability.database import an_installation
 from tests.reliability.deployments import Deployment, deployment
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
@@ -31,8 +31,8 @@ def bridge(
     upgrade(engine)
     engine.dispose()
     with (
-        site(servers.url("bridge")) as place,
-        deployment(place, hubspot, receiver, tmp_path_factory.mktemp("deployment")) as running,
+        an_installation(servers.url("bridge")) as installation,
+        deployment(installation, hubspot, receiver, tmp_path_factory.mktemp("deployment")) as running,
     ):
         yield running
 
@@ -53,7 +53,7 @@ def test_nothing_that_was_answered_201_is_lost(servers: ReplicatedServer, bridge
         promised = []
         while not over.is_set():
             [task_id] = bridge.hubspot.state.add_tasks(tasks=1)
-            body = {"task_id": task_id, "callback_url": bridge.receiver.url(bridge.site)}
+            body = {"task_id": task_id, "callback_url": bridge.receiver.url(bridge.installation)}
             answer = bridge.api.call("POST", "/v1/watches", body)
             if answer is not None and answer.status_code == 201:
                 promised.append(answer.json()["id"])

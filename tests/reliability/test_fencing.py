@@ -12,10 +12,10 @@ import pytest
 from bridge.core.counters import LEASES_LOST
 from bridge.db import counters
 from bridge.db.engine import reading
-from tests.reliability.conftest import KINDS, NewScene
+from tests.reliability.conftest import KINDS, NewSetup
 from tests.reliability.ledger import Ledger
 from tests.reliability.processes import lines, process_state
-from tests.reliability.scenarios import Scene, played
+from tests.reliability.scenarios import Setup, run_concurrently
 from tests.reliability.waiting import until
 
 STOPPED = "T"
@@ -43,44 +43,46 @@ class Aftermath:
     problems: list[str]
 
 
-def counted(scene: Scene) -> float:
+def counted(setup: Setup) -> float:
     """Return how many results were refused, as the metrics tell it."""
-    with reading(scene.site.engine) as connection:
+    with reading(setup.installation.engine) as connection:
         return counters.totals(connection).of(LEASES_LOST).get((), 0)
 
 
-def worker_stops(scene: Scene, boundary: str) -> Aftermath:
+def worker_stops(setup: Setup, boundary: str) -> Aftermath:
     """Stop a worker at the boundary until another has done its work; then let it go on."""
-    ledger = Ledger(scene.site, scene.receiver)
-    [watch_id] = scene.site.register(scene.hubspot.state.add_tasks(), scene.receiver.url(scene.site))
+    ledger = Ledger(setup.installation, setup.receiver)
+    [watch_id] = setup.installation.register(
+        setup.hubspot.state.add_tasks(), setup.receiver.url(setup.installation)
+    )
     ledger.promise(watch_id)
-    with scene.struck(boundary, 1, "SIGSTOP", "worker") as stopped:
+    with setup.struck(boundary, 1, "SIGSTOP", "worker") as stopped:
         until(lambda: process_state(stopped.pid) == STOPPED)
-        with scene.healthy_worker():
+        with setup.healthy_worker():
             until(ledger.settled)
-            told = len(scene.receiver.arrivals(scene.site))
+            told = len(setup.receiver.arrivals(setup.installation))
             stopped.send(signal.SIGCONT)
-            lost = until(lambda: lines(scene.log, "lease_lost"))
+            lost = until(lambda: lines(setup.log, "lease_lost"))
             time.sleep(QUIET_SECONDS)
             # What was only claimed is not even begun: there is no result to refuse.
             if not boundary.endswith("claimed"):
-                until(lambda: counted(scene))
+                until(lambda: counted(setup))
     return Aftermath(
-        arrivals=len(scene.receiver.arrivals(scene.site)) - told,
+        arrivals=len(setup.receiver.arrivals(setup.installation)) - told,
         lost=[line["watch"] for line in lost],
-        counted=counted(scene),
+        counted=counted(setup),
         problems=ledger.problems(),
     )
 
 
-def worker_stops_in_a_transaction(scene: Scene, boundary: str) -> list[str]:
+def worker_stops_in_a_transaction(setup: Setup, boundary: str) -> list[str]:
     """Stop a worker between a statement and the commit; return what is wrong when another has gone on."""
-    ledger = Ledger(scene.site, scene.receiver)
-    tasks = scene.hubspot.state.add_tasks(tasks=3)
-    ledger.promise(*scene.site.register(tasks, scene.receiver.url(scene.site)))
-    with scene.struck(boundary, 1, "SIGSTOP", "worker") as stopped:
+    ledger = Ledger(setup.installation, setup.receiver)
+    tasks = setup.hubspot.state.add_tasks(tasks=3)
+    ledger.promise(*setup.installation.register(tasks, setup.receiver.url(setup.installation)))
+    with setup.struck(boundary, 1, "SIGSTOP", "worker") as stopped:
         until(lambda: process_state(stopped.pid) == STOPPED)
-        with scene.healthy_worker():
+        with setup.healthy_worker():
             until(ledger.settled)
             assert process_state(stopped.pid) == STOPPED
     return ledger.problems()
@@ -90,24 +92,24 @@ Aftermaths = Mapping[tuple[str, str], Future[Aftermath]]
 
 
 @pytest.fixture(scope="module")
-def aftermaths(new_scene: NewScene) -> Iterator[Aftermaths]:
-    plays = {
-        (kind, boundary): partial(worker_stops, new_scene(kind), boundary)
+def aftermaths(new_setup: NewSetup) -> Iterator[Aftermaths]:
+    scenarios = {
+        (kind, boundary): partial(worker_stops, new_setup(kind), boundary)
         for kind in KINDS
         for boundary in BOUNDARIES
     }
-    with played(plays) as came:
+    with run_concurrently(scenarios) as came:
         yield came
 
 
 @pytest.fixture(scope="module")
-def problems(new_scene: NewScene) -> Iterator[Mapping[str, Future[list[str]]]]:
-    """What is wrong after a stop at each boundary; played beside the others, for most of it is waiting."""
-    plays = {
-        boundary: partial(worker_stops_in_a_transaction, new_scene("postgresql"), boundary)
+def problems(new_setup: NewSetup) -> Iterator[Mapping[str, Future[list[str]]]]:
+    """What is wrong after a stop at each boundary; run beside the others, for most of it is waiting."""
+    scenarios = {
+        boundary: partial(worker_stops_in_a_transaction, new_setup("postgresql"), boundary)
         for boundary in IN_TRANSACTIONS
     }
-    with played(plays) as came:
+    with run_concurrently(scenarios) as came:
         yield came
 
 

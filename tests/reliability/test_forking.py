@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bridge.sandbox import Sandbox
 from tests.ports import free_port
-from tests.reliability.conftest import NewSite
+from tests.reliability.conftest import NewInstallation
 from tests.reliability.processes import processes
 
 
@@ -20,12 +20,12 @@ def open_files(pid: int) -> set[str]:
 
 
 def test_gunicorn_s_parent_has_closed_the_database_that_it_has_migrated(
-    new_site: NewSite, hubspot: Sandbox, tmp_path: Path
+    new_installation: NewInstallation, hubspot: Sandbox, tmp_path: Path
 ) -> None:
-    site = new_site("sqlite")
-    with processes(site.env(hubspot.url), tmp_path) as started:
-        parent, database = started.web(free_port(), workers=2), site.url.removeprefix("sqlite:///")
+    installation = new_installation("sqlite")
+    with processes(installation.env(hubspot.url), tmp_path) as started:
+        parent, database = started.web(free_port(), workers=2), installation.url.removeprefix("sqlite:///")
         assert database not in open_files(parent.pid)
         # Whoever has it open is seen.
-        with site.engine.connect():
+        with installation.engine.connect():
             assert database in open_files(os.getpid())

@@ -11,10 +11,10 @@ import pytest
 from bridge.sandbox import Target
 from tests.ports import free_port
 from tests.reliability.api import Api
-from tests.reliability.conftest import KINDS, NewScene
+from tests.reliability.conftest import KINDS, NewSetup
 from tests.reliability.fault_points import DELIVER, POLL, REGISTER, STRUCK
 from tests.reliability.ledger import Ledger
-from tests.reliability.scenarios import Scene, followed, played
+from tests.reliability.scenarios import Setup, followed, run_concurrently
 from tests.reliability.waiting import TIMEOUT_SECONDS
 
 
@@ -27,30 +27,30 @@ class Aftermath:
     problems: list[str]
 
 
-def worker_dies(scene: Scene, boundary: str) -> Aftermath:
+def worker_dies(setup: Setup, boundary: str) -> Aftermath:
     """Let a worker die at the boundary, and another go on."""
-    ledger = Ledger(scene.site, scene.receiver)
-    tasks = scene.hubspot.state.add_tasks(tasks=4)
+    ledger = Ledger(setup.installation, setup.receiver)
+    tasks = setup.hubspot.state.add_tasks(tasks=4)
     for task_id in tasks[2:]:
-        scene.hubspot.state.set_fault("null", Target(task_id=task_id), times=1)
-    ledger.promise(*scene.site.register(tasks, scene.receiver.url(scene.site, "flaky")))
-    with scene.struck(boundary, 1, "SIGKILL", "worker") as worker:
+        setup.hubspot.state.set_fault("null", Target(task_id=task_id), times=1)
+    ledger.promise(*setup.installation.register(tasks, setup.receiver.url(setup.installation, "flaky")))
+    with setup.struck(boundary, 1, "SIGKILL", "worker") as worker:
         died = worker.wait(TIMEOUT_SECONDS) == -signal.SIGKILL
-    with scene.healthy_worker():
-        return Aftermath(died=died, log=scene.log.read_text(), problems=followed(ledger))
+    with setup.healthy_worker():
+        return Aftermath(died=died, log=setup.log.read_text(), problems=followed(ledger))
 
 
-def web_dies(scene: Scene, boundary: str) -> Aftermath:
+def web_dies(setup: Setup, boundary: str) -> Aftermath:
     """Let a web process die: gunicorn replaces it, and the client sends again what got no answer."""
-    ledger = Ledger(scene.site, scene.receiver)
+    ledger = Ledger(setup.installation, setup.receiver)
     port = free_port()
     # The first registration goes well, so that the process that replaces it lives to take the second.
-    with scene.struck(boundary, 2, "SIGKILL", "web", PORT=str(port)):
-        api = Api(scene.site, port)
-        for task_id in scene.hubspot.state.add_tasks(tasks=2):
-            ledger.promise(api.register(task_id, scene.receiver.url(scene.site)).json()["id"])
+    with setup.struck(boundary, 2, "SIGKILL", "web", PORT=str(port)):
+        api = Api(setup.installation, port)
+        for task_id in setup.hubspot.state.add_tasks(tasks=2):
+            ledger.promise(api.register(task_id, setup.receiver.url(setup.installation)).json()["id"])
         problems = followed(ledger)
-    log = scene.log.read_text()
+    log = setup.log.read_text()
     return Aftermath(died="was sent SIGKILL" in log, log=log, problems=problems)
 
 
@@ -58,15 +58,15 @@ Aftermaths = Mapping[tuple[str, str], Future[Aftermath]]
 
 
 @pytest.fixture(scope="module")
-def aftermaths(new_scene: NewScene) -> Iterator[Aftermaths]:
+def aftermaths(new_setup: NewSetup) -> Iterator[Aftermaths]:
     """What came of each boundary, on each kind of database."""
-    plays = {
-        (kind, boundary): partial(play, new_scene(kind), boundary)
+    scenarios = {
+        (kind, boundary): partial(scenario, new_setup(kind), boundary)
         for kind in KINDS
-        for play, boundaries in {web_dies: REGISTER, worker_dies: POLL | DELIVER}.items()
+        for scenario, boundaries in {web_dies: REGISTER, worker_dies: POLL | DELIVER}.items()
         for boundary in boundaries
     }
-    with played(plays) as came:
+    with run_concurrently(scenarios) as came:
         yield came
 
 

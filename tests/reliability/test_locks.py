@@ -18,8 +18,8 @@ from bridge.sandbox import Sandbox
 from bridge.worker.loop import Worker
 from tests.makers import real_clock
 from tests.postgres import someone_waits
-from tests.reliability.conftest import NewSite
-from tests.reliability.database import LEASE_SECONDS, Site
+from tests.reliability.conftest import NewInstallation
+from tests.reliability.database import LEASE_SECONDS, Installation
 from tests.reliability.receiver import Receiver
 from tests.reliability.scenarios import idle_worker
 from tests.reliability.waiting import until
@@ -29,19 +29,19 @@ CLAIMANT = claims.Claimant(worker="worker-1", lease_seconds=LEASE_SECONDS)
 
 
 @pytest.fixture(scope="module")
-def site(new_site: NewSite) -> Site:
-    return new_site("postgresql")
+def installation(new_installation: NewInstallation) -> Installation:
+    return new_installation("postgresql")
 
 
 @pytest.fixture
-def worker(site: Site, hubspot: Sandbox) -> Iterator[Worker]:
-    with idle_worker(site, hubspot) as worker:
+def worker(installation: Installation, hubspot: Sandbox) -> Iterator[Worker]:
+    with idle_worker(installation, hubspot) as worker:
         yield worker
 
 
-def ended(site: Site, watch_id: str) -> None:
+def ended(installation: Installation, watch_id: str) -> None:
     """Have a callback be due."""
-    with site.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         [watch] = watches.lock(connection, [watch_id])
         claims.save_watches(connection, [end(watch, Outcome.COMPLETED, None, now=real_clock())])
 
@@ -53,36 +53,36 @@ def is_free(connection: Connection, table: Table, name: str) -> bool:
 
 
 def test_whoever_waits_for_a_host_s_breaker_holds_no_account_s(
-    site: Site, worker: Worker, hubspot: Sandbox, receiver: Receiver
+    installation: Installation, worker: Worker, hubspot: Sandbox, receiver: Receiver
 ) -> None:
     to_poll, to_deliver = hubspot.state.add_tasks(tasks=2)
-    site.register([to_poll], receiver.url(site))
-    [delivering] = site.register([to_deliver], receiver.url(site, "flaky"))
-    ended(site, delivering)
+    installation.register([to_poll], receiver.url(installation))
+    [delivering] = installation.register([to_deliver], receiver.url(installation, "flaky"))
+    ended(installation, delivering)
     done: list[Any] = [worker._work(job) for job in worker._claim()]
     assert len(done) == 2
-    with ThreadPoolExecutor(1) as saver, site.engine.begin() as holder:
+    with ThreadPoolExecutor(1) as saver, installation.engine.begin() as holder:
         store.lock_hosts(holder, {HOST})
         saving = saver.submit(worker._save, done)
-        until(lambda: someone_waits(site.engine))
-        with site.engine.connect() as onlooker:
+        until(lambda: someone_waits(installation.engine))
+        with installation.engine.connect() as onlooker:
             assert is_free(onlooker, account_breakers, "default")
         holder.rollback()
         saving.result()
 
 
 def test_a_claim_never_waits_for_a_watch_that_is_being_saved(
-    site: Site, hubspot: Sandbox, receiver: Receiver
+    installation: Installation, hubspot: Sandbox, receiver: Receiver
 ) -> None:
-    held, free = site.register(hubspot.state.add_tasks(tasks=2), receiver.url(site))
-    with site.engine.begin() as saver, site.engine.begin() as claimer:
+    held, free = installation.register(hubspot.state.add_tasks(tasks=2), receiver.url(installation))
+    with installation.engine.begin() as saver, installation.engine.begin() as claimer:
         watches.lock(saver, [held])
         # A claim that waits fails, instead of hanging.
         claimer.execute(text("SET LOCAL lock_timeout = '1s'"))
         urgent = claims.claim_urgent(claimer, "default", 2, CLAIMANT, real_clock(), odd_to_young=True)
         assert [watch.id for watch in urgent] == [free]
         claimer.rollback()
-    with site.engine.begin() as saver, site.engine.begin() as claimer:
+    with installation.engine.begin() as saver, installation.engine.begin() as claimer:
         watches.lock(saver, [held])
         claimer.execute(text("SET LOCAL lock_timeout = '1s'"))
         longest = claims.claim(claimer, State.WATCHING, {"default": 2}, CLAIMANT, real_clock())
@@ -90,24 +90,26 @@ def test_a_claim_never_waits_for_a_watch_that_is_being_saved(
 
 
 def test_an_account_that_is_well_again_locks_its_watches_in_order(
-    site: Site, hubspot: Sandbox, receiver: Receiver
+    installation: Installation, hubspot: Sandbox, receiver: Receiver
 ) -> None:
-    first, second = sorted(site.register(hubspot.state.add_tasks(tasks=2), receiver.url(site)))
+    first, second = sorted(
+        installation.register(hubspot.state.add_tasks(tasks=2), receiver.url(installation))
+    )
     # Whoever locks them as they lie in the table comes to the second one first.
     for watch_id in (second, first):
         backing_off = update(watches_table).where(watches_table.c.id == watch_id)
-        with site.engine.begin() as connection:
+        with installation.engine.begin() as connection:
             connection.execute(backing_off.values(failures=1, due_at=real_clock() + timedelta(hours=1)))
 
     def retry() -> None:
-        with site.engine.begin() as connection:
+        with installation.engine.begin() as connection:
             watches.make_failed_polls_due(connection, "default", real_clock())
 
-    with ThreadPoolExecutor(1) as pool, site.engine.begin() as holder:
+    with ThreadPoolExecutor(1) as pool, installation.engine.begin() as holder:
         watches.lock(holder, [first])
         retrying = pool.submit(retry)
-        until(lambda: someone_waits(site.engine))
-        with site.engine.connect() as onlooker:
+        until(lambda: someone_waits(installation.engine))
+        with installation.engine.connect() as onlooker:
             free = select(watches_table.c.id).where(watches_table.c.id == second)
             assert onlooker.execute(free.with_for_update(skip_locked=True)).first()
             onlooker.rollback()

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from bridge.db.tables import watches
 from bridge.sandbox import Sandbox
-from tests.reliability.conftest import NewSite
+from tests.reliability.conftest import NewInstallation
 from tests.reliability.deployments import Deployment, deployment
 from tests.reliability.processes import Running, errors, lines
 from tests.reliability.receiver import Receiver
@@ -21,11 +21,14 @@ SLOW_WATCHES = 20
 
 @pytest.fixture(scope="module")
 def bridge(
-    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
+    new_installation: NewInstallation,
+    hubspot: Sandbox,
+    receiver: Receiver,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Deployment]:
-    site, folder = new_site("postgresql"), tmp_path_factory.mktemp("deployment")
+    installation, folder = new_installation("postgresql"), tmp_path_factory.mktemp("deployment")
     # Forks would have one order of the members of sets: a deadlock could hide.
-    with deployment(site, hubspot, receiver, folder, interpreter=True) as running:
+    with deployment(installation, hubspot, receiver, folder, interpreter=True) as running:
         yield running
 
 
@@ -58,7 +61,7 @@ def test_when_a_worker_dies_each_is_told_at_least_once(bridge: Deployment, secon
     leased = leased_by(bridge, lines(second_worker.log, "worker_started")[0]["worker"])
     until(bridge.ledger.settled)
     assert not bridge.ledger.problems()
-    times = Counter(arrival.webhook_id for arrival in bridge.receiver.arrivals(bridge.site))
+    times = Counter(arrival.webhook_id for arrival in bridge.receiver.arrivals(bridge.installation))
     assert times.keys() == bridge.ledger.promises.keys()
     # What it had saved is not repeated, and nothing more than once.
     assert max(times.values()) <= 2
@@ -67,5 +70,5 @@ def test_when_a_worker_dies_each_is_told_at_least_once(bridge: Deployment, secon
 
 def leased_by(bridge: Deployment, worker: str) -> set[str]:
     """The watches that a worker had claimed, and not yet saved."""
-    with bridge.site.engine.connect() as connection:
+    with bridge.installation.engine.connect() as connection:
         return set(connection.scalars(select(watches.c.id).where(watches.c.claimed_by == worker)))

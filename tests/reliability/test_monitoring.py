@@ -16,7 +16,7 @@ from tests.docs.markdown import ROOT, anchors, page
 from tests.ports import free_port
 from tests.prometheus import RULES, Prometheus, check, scraping
 from tests.reliability.api import Api
-from tests.reliability.conftest import NewSite
+from tests.reliability.conftest import NewInstallation
 from tests.reliability.processes import processes
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
@@ -46,20 +46,23 @@ class Monitored:
 
 @pytest.fixture(scope="module")
 def monitored(
-    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
+    new_installation: NewInstallation,
+    hubspot: Sandbox,
+    receiver: Receiver,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Monitored]:
-    site, port, folder = new_site("sqlite"), free_port(), tmp_path_factory.mktemp("monitored")
-    env = site.env(hubspot.url, BRIDGE_ADMIN_KEY=KEY, BRIDGE_EMBEDDED_WORKER="false")
+    installation, port, folder = new_installation("sqlite"), free_port(), tmp_path_factory.mktemp("monitored")
+    env = installation.env(hubspot.url, BRIDGE_ADMIN_KEY=KEY, BRIDGE_EMBEDDED_WORKER="false")
     with processes(env, folder) as started:
         started.worker()
         started.web(port)
         with scraping(port, KEY, folder) as running:
             # A rise is seen only after the first scrape.
             until(lambda: running.query("bridge_watches"))
-            api = Api(site, port)
+            api = Api(installation, port)
             for behaviour in ("ok", "flaky", "gone"):
                 for task_id in hubspot.state.add_tasks(tasks=2):
-                    api.register(task_id, receiver.url(site, behaviour))
+                    api.register(task_id, receiver.url(installation, behaviour))
             until(lambda: running.value("bridge_callbacks_given_up_total") == 2)
             until(lambda: running.value('bridge_callback_attempts_total{result="2xx"}') == 4)
             yield Monitored(url=f"http://127.0.0.1:{port}", prometheus=running)

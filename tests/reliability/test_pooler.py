@@ -14,7 +14,7 @@ from tests import pgbouncer
 from tests.commands.conftest import Commands
 from tests.pgbouncer import Pooler
 from tests.postgres import PostgresServer
-from tests.reliability.database import KEY, site
+from tests.reliability.database import KEY, an_installation
 from tests.reliability.deployments import Deployment, deployment
 from tests.reliability.processes import Running, errors
 from tests.reliability.receiver import Receiver
@@ -53,8 +53,10 @@ def bridge(
     with ExitStack() as stack:
         stack.callback(postgres_server.drop_database, name)
         Commands(DATABASE_URL=pooler.url(name), BRIDGE_SECRET_KEY=KEY).said("migrate")
-        place = stack.enter_context(site(pooler.url(name)))
-        yield stack.enter_context(deployment(place, hubspot, receiver, tmp_path_factory.mktemp("deployment")))
+        installation = stack.enter_context(an_installation(pooler.url(name)))
+        yield stack.enter_context(
+            deployment(installation, hubspot, receiver, tmp_path_factory.mktemp("deployment"))
+        )
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +115,9 @@ def test_a_restart_behind_the_pooler_is_an_outage_that_ends(own_postgres_server:
             return bool(connection.execute(text("SELECT true")).scalar_one())
         return False
 
-    # PgBouncer's own patience, 120 s and 15 s, is too long for a test.
-    hasty = "query_wait_timeout = 2\nserver_login_retry = 1"
-    with pgbouncer.pooled(own_postgres_server, more=hasty) as running:
+    # PgBouncer's own time-outs, 120 s and 15 s, are too long for a test.
+    short_timeouts = "query_wait_timeout = 2\nserver_login_retry = 1"
+    with pgbouncer.pooled(own_postgres_server, more=short_timeouts) as running:
         engine = open_engine(running.url("postgres"))
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))

@@ -15,10 +15,10 @@ from bridge.db.tables import watches, workers
 from bridge.sandbox import Reply, SendMode, Target
 from tests.ports import free_port
 from tests.reliability.bad_answers import COMPLETE
-from tests.reliability.conftest import NewScene
+from tests.reliability.conftest import NewSetup
 from tests.reliability.ledger import Ledger
 from tests.reliability.processes import Running, errors, lines, processes
-from tests.reliability.scenarios import Scene, played
+from tests.reliability.scenarios import Setup, run_concurrently
 from tests.reliability.waiting import until
 
 # A right answer that takes a second: 42 bytes, one after the other.
@@ -27,7 +27,7 @@ HANGING_SECONDS = 3.0
 # Nothing here takes its time-out but what hangs; and no lease runs out.
 ENV = {"BRIDGE_LEASE_SECONDS": "60", "BRIDGE_CALLBACK_TIMEOUT": "50", "HUBSPOT_TIMEOUT": "50"}
 IN_TIME_SECONDS = 20.0
-HURRIED = ("-m", "tests.reliability.impatient_worker")
+SHORT_STOP_WORKER = ("-m", "tests.reliability.short_stop_worker")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,15 +44,15 @@ class Farewell:
     problems: list[str]
 
 
-def farewell(scene: Scene, ledger: Ledger, leaving: Running) -> Farewell:
+def farewell(setup: Setup, ledger: Ledger, leaving: Running) -> Farewell:
     """Stop a process; note what it leaves; let another finish."""
     stopped_at = time.monotonic()
     exit_status = leaving.stop()
     took_seconds = time.monotonic() - stopped_at
-    with reading(scene.site.engine) as connection:
+    with reading(setup.installation.engine) as connection:
         left = list(connection.execute(select(watches)))
         registered = list(connection.execute(select(workers)))
-    with scene.healthy_worker(**ENV):
+    with setup.healthy_worker(**ENV):
         until(ledger.settled)
     return Farewell(
         exit_status=exit_status,
@@ -61,66 +61,68 @@ def farewell(scene: Scene, ledger: Ledger, leaving: Running) -> Farewell:
         workers=registered,
         given_back=lines(leaving.log, "leases_given_back"),
         errors=errors(leaving.log),
-        arrivals=len(scene.receiver.arrivals(scene.site)),
+        arrivals=len(setup.receiver.arrivals(setup.installation)),
         problems=ledger.problems(),
     )
 
 
-def asked(scene: Scene, task_id: str) -> bool:
-    return task_id in scene.hubspot.state.ledger()["tasks"]
+def asked(setup: Setup, task_id: str) -> bool:
+    return task_id in setup.hubspot.state.ledger()["tasks"]
 
 
-def with_work_in_flight(scene: Scene, web_processes: int = 0) -> Farewell:
+def with_work_in_flight(setup: Setup, web_processes: int = 0) -> Farewell:
     """Stop a process while HubSpot and receivers are slow to answer."""
-    ledger = Ledger(scene.site, scene.receiver)
-    slow, quick = scene.hubspot.state.add_tasks(tasks=2), scene.hubspot.state.add_tasks(tasks=3)
+    ledger = Ledger(setup.installation, setup.receiver)
+    slow, quick = setup.hubspot.state.add_tasks(tasks=2), setup.hubspot.state.add_tasks(tasks=3)
     for task_id in slow:
-        scene.hubspot.state.set_fault(SLOW, Target(task_id=task_id), times=1)
-    with processes(scene.site.env(scene.hubspot.url, **ENV), scene.folder) as started:
+        setup.hubspot.state.set_fault(SLOW, Target(task_id=task_id), times=1)
+    with processes(setup.installation.env(setup.hubspot.url, **ENV), setup.folder) as started:
         leaving = started.worker() if not web_processes else started.web(free_port(), web_processes)
-        ledger.promise(*scene.site.register(slow, scene.receiver.url(scene.site)))
-        ledger.promise(*scene.site.register(quick, scene.receiver.url(scene.site, "slow")))
-        until(lambda: len(scene.receiver.arrivals(scene.site)) == len(quick))
-        return farewell(scene, ledger, leaving)
+        ledger.promise(*setup.installation.register(slow, setup.receiver.url(setup.installation)))
+        ledger.promise(*setup.installation.register(quick, setup.receiver.url(setup.installation, "slow")))
+        until(lambda: len(setup.receiver.arrivals(setup.installation)) == len(quick))
+        return farewell(setup, ledger, leaving)
 
 
-def while_hubspot_hangs(scene: Scene) -> Farewell:
+def while_hubspot_hangs(setup: Setup) -> Farewell:
     """Stop a worker whose poll will time out."""
-    ledger = Ledger(scene.site, scene.receiver)
-    [task_id] = scene.hubspot.state.add_tasks()
-    scene.hubspot.state.set_fault("hang", Target(task_id=task_id), times=1)
-    env = scene.site.env(scene.hubspot.url, **ENV | {"HUBSPOT_TIMEOUT": f"{HANGING_SECONDS:g}"})
-    with processes(env, scene.folder) as started:
+    ledger = Ledger(setup.installation, setup.receiver)
+    [task_id] = setup.hubspot.state.add_tasks()
+    setup.hubspot.state.set_fault("hang", Target(task_id=task_id), times=1)
+    env = setup.installation.env(setup.hubspot.url, **ENV | {"HUBSPOT_TIMEOUT": f"{HANGING_SECONDS:g}"})
+    with processes(env, setup.folder) as started:
         leaving = started.worker()
-        ledger.promise(*scene.site.register([task_id], scene.receiver.url(scene.site)))
-        until(lambda: asked(scene, task_id))
-        return farewell(scene, ledger, leaving)
+        ledger.promise(*setup.installation.register([task_id], setup.receiver.url(setup.installation)))
+        until(lambda: asked(setup, task_id))
+        return farewell(setup, ledger, leaving)
 
 
-def with_no_time_to_finish(scene: Scene) -> Farewell:
+def with_no_time_to_finish(setup: Setup) -> Farewell:
     """Stop a worker when neither HubSpot nor a receiver answers before its grace is over."""
-    ledger = Ledger(scene.site, scene.receiver)
-    hanging, ended = scene.hubspot.state.add_tasks(tasks=2)
-    scene.hubspot.state.set_fault("hang", Target(task_id=hanging), times=1)
-    with processes(scene.site.env(scene.hubspot.url, **ENV), scene.folder) as started:
-        leaving = started.start(*HURRIED)
+    ledger = Ledger(setup.installation, setup.receiver)
+    hanging, ended = setup.hubspot.state.add_tasks(tasks=2)
+    setup.hubspot.state.set_fault("hang", Target(task_id=hanging), times=1)
+    with processes(setup.installation.env(setup.hubspot.url, **ENV), setup.folder) as started:
+        leaving = started.start(*SHORT_STOP_WORKER)
         until(leaving.has_logged("worker_started"))
-        ledger.promise(*scene.site.register([hanging], scene.receiver.url(scene.site)))
-        ledger.promise(*scene.site.register([ended], scene.receiver.url(scene.site, "hangs-first")))
-        until(lambda: asked(scene, hanging) and scene.receiver.arrivals(scene.site))
-        return farewell(scene, ledger, leaving)
+        ledger.promise(*setup.installation.register([hanging], setup.receiver.url(setup.installation)))
+        ledger.promise(
+            *setup.installation.register([ended], setup.receiver.url(setup.installation, "hangs-first"))
+        )
+        until(lambda: asked(setup, hanging) and setup.receiver.arrivals(setup.installation))
+        return farewell(setup, ledger, leaving)
 
 
-Play = Callable[[Scene], Farewell]
+Scenario = Callable[[Setup], Farewell]
 
-IN_FLIGHT: dict[tuple[str, str], Play] = {
+IN_FLIGHT: dict[tuple[str, str], Scenario] = {
     ("a worker", "sqlite"): with_work_in_flight,
     ("a worker", "postgresql"): with_work_in_flight,
     ("a web process", "sqlite"): partial(with_work_in_flight, web_processes=1),
     ("two web processes", "postgresql"): partial(with_work_in_flight, web_processes=2),
 }
-HANGS: dict[tuple[str, str], Play] = {("HubSpot hangs", "postgresql"): while_hubspot_hangs}
-NO_TIME: dict[tuple[str, str], Play] = {
+HANGS: dict[tuple[str, str], Scenario] = {("HubSpot hangs", "postgresql"): while_hubspot_hangs}
+NO_TIME: dict[tuple[str, str], Scenario] = {
     ("no time", "sqlite"): with_no_time_to_finish,
     ("no time", "postgresql"): with_no_time_to_finish,
 }
@@ -130,8 +132,10 @@ Farewells = Mapping[tuple[str, str], Future[Farewell]]
 
 
 @pytest.fixture(scope="module")
-def farewells(new_scene: NewScene) -> Iterator[Farewells]:
-    with played({(who, kind): partial(play, new_scene(kind)) for (who, kind), play in EVERY.items()}) as came:
+def farewells(new_setup: NewSetup) -> Iterator[Farewells]:
+    with run_concurrently(
+        {(who, kind): partial(scenario, new_setup(kind)) for (who, kind), scenario in EVERY.items()}
+    ) as came:
         yield came
 
 
@@ -172,11 +176,11 @@ def test_what_cannot_be_finished_goes_back_and_is_taken_up_at_once(
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_a_worker_ends_in_time_although_the_database_hangs(new_scene: NewScene, kind: str) -> None:
-    scene = new_scene(kind)
-    engine = scene.site.engine
-    with processes(scene.site.env(scene.hubspot.url), scene.folder) as started:
-        leaving = started.start(*HURRIED)
+def test_a_worker_ends_in_time_although_the_database_hangs(new_setup: NewSetup, kind: str) -> None:
+    setup = new_setup(kind)
+    engine = setup.installation.engine
+    with processes(setup.installation.env(setup.hubspot.url), setup.folder) as started:
+        leaving = started.start(*SHORT_STOP_WORKER)
         until(lambda: registered_workers(engine))
         # It cannot take itself from the list while somebody else holds its row.
         with engine.connect() as other:

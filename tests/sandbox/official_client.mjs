@@ -33,8 +33,8 @@ const asked = await answer.json();
 read["crm-export"] = { status: (await crm.exports.publicExportsApi.getStatus(asked.id)).status };
 
 const file = { data: Buffer.from("email\na@example.com\n"), name: "contacts.csv" };
-const wish = { name: "November", files: [{ fileName: file.name, fileFormat: "CSV" }] };
-const records = await crm.imports.coreApi.create(file, JSON.stringify(wish));
+const startRequest = { name: "November", files: [{ fileName: file.name, fileFormat: "CSV" }] };
+const records = await crm.imports.coreApi.create(file, JSON.stringify(startRequest));
 read["crm-import"] = { state: (await crm.imports.coreApi.getById(records.id)).state };
 
 const extract = await cms.sourceCode.extractApi.doAsync({ path: "theme.zip" });

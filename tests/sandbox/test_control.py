@@ -14,8 +14,8 @@ def test_a_task_of_any_kind_can_be_made(hubspot: Caller) -> None:
 
 
 def test_a_task_has_the_outcome_and_durations_it_was_made_with(hubspot: Caller, clock: Clock) -> None:
-    wish = {"outcome": "canceled", "pending_seconds": 10, "processing_seconds": 20}
-    task_id = hubspot.control("tasks", wish).json()["id"]
+    body = {"outcome": "canceled", "pending_seconds": 10, "processing_seconds": 20}
+    task_id = hubspot.control("tasks", body).json()["id"]
     seen = []
     for seconds in (9.9, 0.1, 19.9, 0.1):
         clock.passes(seconds)
@@ -36,7 +36,7 @@ def test_many_tasks_can_be_made_at_once(hubspot: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "body",
     [
         {"kind": "source-code-extract", "outcome": "failed"},
         {"kind": "crm-import", "outcome": "completed_with_errors"},
@@ -53,8 +53,8 @@ def test_many_tasks_can_be_made_at_once(hubspot: Caller) -> None:
         None,
     ],
 )
-def test_a_task_that_makes_no_sense_is_refused(hubspot: Caller, wish: object) -> None:
-    answer = hubspot.control("tasks", wish)
+def test_a_task_that_makes_no_sense_is_refused(hubspot: Caller, body: object) -> None:
+    answer = hubspot.control("tasks", body)
     assert (answer.status_code, bool(answer.json()["errors"])) == (400, True)
 
 

@@ -145,7 +145,7 @@ def test_a_hanging_call_is_left_without_an_answer(hubspot: Caller) -> None:
         hubspot.status(task_id, timeout=0.2)
 
 
-def test_a_call_hangs_for_as_long_as_wished_and_is_then_dropped(hubspot: Caller) -> None:
+def test_a_call_hangs_for_as_long_as_asked_and_is_then_dropped(hubspot: Caller) -> None:
     hubspot.control("faults", {"fault": "hang", "seconds": 0.1})
     before = time.monotonic()
     with pytest.raises(requests.ConnectionError):
@@ -242,8 +242,8 @@ def test_faults_of_one_target_come_in_the_order_they_were_set(hubspot: Caller) -
 
 
 def test_an_answer_of_ones_own_has_any_status_headers_and_body(hubspot: Caller) -> None:
-    wish = {"status_code": 299, "headers": {"X-Own": "1", "Content-Type": "text/plain"}, "body": "grüße"}
-    hubspot.control("faults", wish)
+    body = {"status_code": 299, "headers": {"X-Own": "1", "Content-Type": "text/plain"}, "body": "grüße"}
+    hubspot.control("faults", body)
     answer = hubspot.status("AAAAEZ6whGI")
     assert (answer.status_code, answer.headers["X-Own"], answer.content.decode()) == (299, "1", "grüße")
 
@@ -278,7 +278,7 @@ def test_all_faults_can_be_cleared(hubspot: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "body",
     [
         {},
         {"fault": "nothing-like-it"},
@@ -293,7 +293,7 @@ def test_all_faults_can_be_cleared(hubspot: Caller) -> None:
         {"fault": "500", "tiems": 3},
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused(hubspot: Caller, wish: dict[str, object]) -> None:
-    answer = hubspot.control("faults", wish)
+def test_a_fault_that_makes_no_sense_is_refused(hubspot: Caller, body: dict[str, object]) -> None:
+    answer = hubspot.control("faults", body)
     assert (answer.status_code, bool(answer.json()["errors"])) == (400, True)
     assert hubspot.status("AAAAEZ6whGI").status_code == 404

@@ -83,11 +83,11 @@ def test_the_client_reads_every_field_of_every_end(
 
 
 def test_the_client_starts_an_import_and_reads_its_result(hubspot: Caller, clock: Clock) -> None:
-    wish = files.ImportFromUrlInput(
+    start_request = files.ImportFromUrlInput(
         access="PRIVATE", url="https://files.example.com/report.csv", folder_path="/reports", overwrite=True
     )
     with official_api(hubspot, "files.files_api") as api:
-        task_id = api.import_from_url(wish).id
+        task_id = api.import_from_url(start_request).id
     clock.passes(3)
     model, _ = ask(hubspot, Kind.FILE_IMPORT, task_id)
     assert (model.status, model.task_id, model.result.path) == ("COMPLETE", task_id, "/reports/report.csv")
@@ -108,9 +108,9 @@ def test_the_client_reads_the_file_that_an_import_made(hubspot: Caller, clock: C
 
 
 def test_the_client_updates_a_folder(hubspot: Caller, clock: Clock) -> None:
-    wish = files.FolderUpdateInputWithId(id="17", name="reports", parent_folder_id=4)
+    start_request = files.FolderUpdateInputWithId(id="17", name="reports", parent_folder_id=4)
     with official_api(hubspot, "files.folders_api") as api:
-        task_id = api.update_properties_recursively(wish).id
+        task_id = api.update_properties_recursively(start_request).id
     clock.passes(3)
     model, _ = ask(hubspot, Kind.FOLDER_UPDATE, task_id)
     folder = model.result
@@ -118,7 +118,7 @@ def test_the_client_updates_a_folder(hubspot: Caller, clock: Clock) -> None:
 
 
 def test_the_client_starts_an_export(hubspot: Caller, clock: Clock) -> None:
-    wish = exports.PublicExportRequest(
+    start_request = exports.PublicExportRequest(
         export_type="LIST",
         format="CSV",
         export_name="contacts",
@@ -130,7 +130,7 @@ def test_the_client_starts_an_export(hubspot: Caller, clock: Clock) -> None:
         list_id="1",
     )
     with official_api(hubspot, "crm.exports.public_exports_api") as api:
-        task_id = api.start(wish).id
+        task_id = api.start(start_request).id
     clock.passes(3)
     model, _ = ask(hubspot, Kind.CRM_EXPORT, task_id)
     assert model.status == "COMPLETE"
@@ -140,9 +140,9 @@ def test_the_client_starts_an_export(hubspot: Caller, clock: Clock) -> None:
 def test_the_client_starts_an_import_of_records(hubspot: Caller, clock: Clock, tmp_path: Path) -> None:
     file = tmp_path / "contacts.csv"
     file.write_text("email\na@example.com\n", encoding="utf-8")
-    wish = {"name": "November", "files": [{"fileName": file.name, "fileFormat": "CSV"}]}
+    start_request = {"name": "November", "files": [{"fileName": file.name, "fileFormat": "CSV"}]}
     with official_api(hubspot, "crm.imports.core_api") as api:
-        started = api.create(files=str(file), import_request=json.dumps(wish))
+        started = api.create(files=str(file), import_request=json.dumps(start_request))
     assert (started.state, started.import_name) == ("STARTED", "November")
     clock.passes(3)
     model, _ = ask(hubspot, Kind.CRM_IMPORT, started.id)

@@ -47,11 +47,11 @@ def start(hubspot: Caller, kind: Kind, version: str = "v3", /, **changes: Any) -
 
 
 def start_import(hubspot: Caller, file_name: str = "a.csv", version: str = "v3") -> requests.Response:
-    wish = {"name": "November", "files": [{"fileName": file_name}]}
+    start_request = {"name": "November", "files": [{"fileName": file_name}]}
     return hubspot.call(
         "POST",
         path(Kind.CRM_IMPORT, version),
-        data={"importRequest": json.dumps(wish)},
+        data={"importRequest": json.dumps(start_request)},
         files={"files": (file_name, b"email\n")},
     )
 

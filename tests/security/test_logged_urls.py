@@ -9,7 +9,7 @@ from bridge import sandbox
 from bridge.sandbox import SandboxOptions
 from tests.http.receiver import Receiver, answering_once
 from tests.ports import free_port
-from tests.reliability.database import site
+from tests.reliability.database import an_installation
 from tests.reliability.processes import WEB, WORKER, lines, processes
 from tests.reliability.waiting import until
 
@@ -25,12 +25,18 @@ def test_malformed_headers_bring_no_url_and_no_cookie_into_the_log(
         for line in MALFORMED
     ]
     options = SandboxOptions(pending_seconds=0, processing_seconds=0)
-    with site(sqlite_url) as home, sandbox.running(options) as hubspot, ExitStack() as stack:
+    with (
+        an_installation(sqlite_url) as installation,
+        sandbox.running(options) as hubspot,
+        ExitStack() as stack,
+    ):
         for answer in answers:
             receiver = stack.enter_context(Receiver(answering_once(answer)))
             [task_id] = hubspot.state.add_tasks(tasks=1)
-            home.register([task_id], receiver.url(path="/hook?token=hush"))
-        started = stack.enter_context(processes(home.env(hubspot.url, PORT=str(free_port())), tmp_path))
+            installation.register([task_id], receiver.url(path="/hook?token=hush"))
+        started = stack.enter_context(
+            processes(installation.env(hubspot.url, PORT=str(free_port())), tmp_path)
+        )
         running = started.start(*command)
         until(lambda: len(lines(running.log, "callback_attempted")) >= len(answers))
         assert running.stop() == 0

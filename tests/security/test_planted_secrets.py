@@ -18,7 +18,7 @@ from bridge.core.signing import make_secret
 from bridge.sandbox import Sandbox, SandboxOptions
 from tests import postgres
 from tests.ports import free_port
-from tests.reliability.database import KEY, Site, site
+from tests.reliability.database import KEY, Installation, an_installation
 from tests.reliability.processes import Running, processes
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
@@ -26,14 +26,14 @@ from tests.reliability.waiting import until
 OPEN_PATHS = ("/readyz", "/healthz", "/openapi.json", "/docs")
 ADMIN_PATHS = ("/metrics", "/v1/accounts", "/v1/clients", "/v1/summary", "/v1/watches")
 
-Places = dict[str, bytes]
+Texts = dict[str, bytes]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
     """A bridge at work, and the secrets that were planted in it, by name."""
 
-    site: Site
+    installation: Installation
     hubspot: Sandbox
     receiver: Receiver
     url: str
@@ -48,7 +48,7 @@ class World:
     def register(self, behaviour: str = "ok", account: str = "default") -> str:
         """Register a new task as the client; returns its id."""
         [task_id] = self.hubspot.state.add_tasks(tasks=1)
-        url = self.receiver.url(self.site, behaviour)
+        url = self.receiver.url(self.installation, behaviour)
         body = {"task_id": task_id, "callback_url": url, "account": account}
         answer = self.send("POST", "/v1/watches", "API key", json=body)
         assert answer.status_code == 201, answer.text
@@ -64,7 +64,7 @@ def planted(name: str) -> str:
     return f"planted-{name}-{token_hex(16)}"
 
 
-def new_secrets(site: Site) -> dict[str, str]:
+def new_secrets(installation: Installation) -> dict[str, str]:
     names = (
         "admin key",
         "token",
@@ -77,7 +77,7 @@ def new_secrets(site: Site) -> dict[str, str]:
     )
     made = {name: planted(name.replace(" ", "-")) for name in names}
     made["operator secret"] = make_secret(planted("operator-secret").encode())
-    return made | {"API key": site.api_key, "signing secret": site.secret, "secret key": KEY}
+    return made | {"API key": installation.api_key, "signing secret": installation.secret, "secret key": KEY}
 
 
 def forms(secret: str) -> set[bytes]:
@@ -89,10 +89,10 @@ def forms(secret: str) -> set[bytes]:
     return {raw, raw.hex().encode(), quote(secret).encode(), quote(secret, safe="").encode(), *based}
 
 
-def found(secrets: Mapping[str, str], places: Places) -> list[tuple[str, str]]:
+def found(secrets: Mapping[str, str], texts: Texts) -> list[tuple[str, str]]:
     """Return which secret is in which place."""
     wanted = [(name, form) for name, secret in secrets.items() for form in forms(secret)]
-    return sorted({(name, place) for place, held in places.items() for name, form in wanted if form in held})
+    return sorted({(name, place) for place, held in texts.items() for name, form in wanted if form in held})
 
 
 def hubspot_options(secrets: Mapping[str, str]) -> SandboxOptions:
@@ -134,7 +134,7 @@ def work(world: World) -> str:
 
 
 def _set_metadata(world: World, watch_id: str, metadata: str) -> None:
-    with world.site.engine.begin() as connection:
+    with world.installation.engine.begin() as connection:
         connection.execute(
             text("UPDATE watches SET metadata = :new WHERE id = :id"), {"new": metadata, "id": watch_id}
         )
@@ -149,11 +149,11 @@ def crash(world: World, task_id: str) -> None:
     _set_metadata(world, odd["id"], "{}")
     assert failed.status_code == 500
     tasks = world.hubspot.state.add_tasks(tasks=1)
-    world.site.register(tasks, world.receiver.url(world.site, "ok"), kind="unheard-of")
+    world.installation.register(tasks, world.receiver.url(world.installation, "ok"), kind="unheard-of")
     until(world.worker.has_logged("step_crashed"))
 
 
-def wrong_answers(world: World) -> Places:
+def wrong_answers(world: World) -> Texts:
     """Send secrets to where they do not belong; what is answered."""
     secret, token = world.secrets["client secret"], world.secrets["token"]
     answers = {
@@ -174,7 +174,7 @@ def written(answer: requests.Response) -> bytes:
     return f"{answer.status_code} {answer.headers}\n".encode() + answer.content
 
 
-def shown(world: World) -> Places:
+def answers_and_titles(world: World) -> Texts:
     """What the bridge and the system tell to whoever asks."""
     opened = {path: written(requests.get(world.url + path, timeout=30)) for path in OPEN_PATHS}
     asked = {path: written(world.send("GET", path)) for path in ADMIN_PATHS}
@@ -186,7 +186,7 @@ def shown(world: World) -> Places:
     return opened | asked | titles
 
 
-def stored(url: str) -> Places:
+def stored(url: str) -> Texts:
     """The whole database, as its files or as its dump."""
     if url.startswith("sqlite"):
         path = Path(make_url(url).database or "")
@@ -196,8 +196,8 @@ def stored(url: str) -> Places:
 
 
 def test_no_planted_secret_is_found_where_none_may_be(database_url: str, tmp_path: Path) -> None:
-    with site(database_url) as home, Receiver() as receiver:
-        secrets, port = new_secrets(home), free_port()
+    with an_installation(database_url) as installation, Receiver() as receiver:
+        secrets, port = new_secrets(installation), free_port()
         with sandbox.running(hubspot_options(secrets)) as hubspot:
             changes = {"BRIDGE_ADMIN_KEY": secrets["admin key"], "HUBSPOT_ACCESS_TOKEN": secrets["token"]}
             changes |= {"BRIDGE_EMBEDDED_WORKER": "false"}
@@ -207,9 +207,9 @@ def test_no_planted_secret_is_found_where_none_may_be(database_url: str, tmp_pat
                 "BRIDGE_OPERATOR_URL": operator_url,
                 "BRIDGE_OPERATOR_SECRET": secrets["operator secret"],
             }
-            with processes(home.env(hubspot.url, **changes), tmp_path, interpreter=True) as started:
+            with processes(installation.env(hubspot.url, **changes), tmp_path, interpreter=True) as started:
                 world = World(
-                    site=home,
+                    installation=installation,
                     hubspot=hubspot,
                     receiver=receiver,
                     url=f"http://127.0.0.1:{port}",
@@ -221,18 +221,18 @@ def test_no_planted_secret_is_found_where_none_may_be(database_url: str, tmp_pat
                 task_id = work(world)
                 crash(world, task_id)
                 until(world.worker.has_logged("operator_webhook_failed"))
-                places = wrong_answers(world) | shown(world)
-                places |= {f"{name} at work": text for name, text in stored(database_url).items()}
+                texts = wrong_answers(world) | answers_and_titles(world)
+                texts |= {f"{name} at work": text for name, text in stored(database_url).items()}
                 assert (world.web.stop(), world.worker.stop()) == (0, 0)
             issued = {f"issued {n}": token for n, token in enumerate(hubspot.state._oauth._grants)}
         logs = {"web log": world.web.log.read_bytes(), "worker log": world.worker.log.read_bytes()}
-        places |= stored(database_url) | logs
+        texts |= stored(database_url) | logs
     assert issued
-    assert found({**secrets, **issued}, places) == []
+    assert found({**secrets, **issued}, texts) == []
     # What is known to be there is found in the same way.
-    in_places = {place for _, place in found({"task": task_id}, places)}
-    assert {"/v1/watches", *(p for p in places if p in {"bridge.db", "dump"})} <= in_places
-    shown_in = {place for _, place in found({"account": "refused"}, places)}
+    in_texts = {place for _, place in found({"task": task_id}, texts)}
+    assert {"/v1/watches", *(p for p in texts if p in {"bridge.db", "dump"})} <= in_texts
+    shown_in = {place for _, place in found({"account": "refused"}, texts)}
     assert shown_in >= {"worker log", "/v1/accounts", "/readyz"}
     # Both wrote down how they failed, and that was searched too.
     for log, event in (("web log", "request_failed"), ("worker log", "step_crashed")):

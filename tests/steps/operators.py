@@ -47,16 +47,16 @@ class Operator:
         with self._rig.engine.begin() as connection:
             self.outbox.add(connection, [new_event(type_, subject, "It failed.", self._rig.clock())])
 
-    def told(self, webhooks: OperatorWebhooks | None = None) -> list[dict[str, Any]]:
+    def send_due(self, webhooks: OperatorWebhooks | None = None) -> list[dict[str, Any]]:
         """Send the events that are due, and return all that the operator has got since the test began."""
         sender = webhooks or self.webhooks()
         while sender.send_next():
             pass
         return [request.json for request in self.peer.requests]
 
-    def heard(self) -> list[tuple[str, str, int]]:
-        """As `told`, with each event's type, subject and count alone."""
-        return [(said["type"], said["data"]["subject"], said["data"]["count"]) for said in self.told()]
+    def send_due_counts(self) -> list[tuple[str, str, int]]:
+        """As `send_due`, with each event's type, subject and count alone."""
+        return [(said["type"], said["data"]["subject"], said["data"]["count"]) for said in self.send_due()]
 
 
 def kept(rig: Rig) -> int:

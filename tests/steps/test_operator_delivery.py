@@ -13,7 +13,7 @@ def test_trouble_with_the_operator_s_url_makes_no_event_and_is_logged(rig: Rig, 
     operator.keep(OperatorEventType.HOST_PAUSED)
     operator.replies.set("/ops", *[reply(500)] * 7)
     for _ in range(7):
-        operator.told()
+        operator.send_due()
         rig.clock.passes(40)
     assert kept(rig) == 1
     lines = rig.events("operator_webhook_failed")
@@ -37,11 +37,11 @@ def test_an_attempt_that_fails_is_made_again_by_the_schedule_of_callbacks(
 ) -> None:
     operator.keep(OperatorEventType.HOST_PAUSED)
     operator.replies.set("/ops", answer, Reply(status_code=204))
-    assert len(operator.told()) == 1
+    assert len(operator.send_due()) == 1
     rig.clock.passes(seconds - 1)
-    assert len(operator.told()) == 1
+    assert len(operator.send_due()) == 1
     rig.clock.passes(2)
-    first, second = operator.told()
+    first, second = operator.send_due()
     assert first == second
     [one, other] = operator.peer.requests
     assert one.headers["webhook-id"] == other.headers["webhook-id"]
@@ -51,14 +51,14 @@ def test_an_attempt_that_fails_is_made_again_by_the_schedule_of_callbacks(
 def test_a_410_ends_the_event(rig: Rig, operator: Operator) -> None:
     operator.keep(OperatorEventType.HOST_PAUSED)
     operator.replies.set("/ops", reply(410))
-    operator.told()
+    operator.send_due()
     rig.clock.passes(1_000)
-    assert len(operator.told()) == 1
+    assert len(operator.send_due()) == 1
 
 
 def test_an_address_that_callbacks_may_not_go_to_is_not_called(rig: Rig, operator: Operator) -> None:
     operator.keep(OperatorEventType.HOST_PAUSED)
-    assert operator.told(operator.webhooks(a_sender(allow=()))) == []
+    assert operator.send_due(operator.webhooks(a_sender(allow=()))) == []
     [line] = rig.events("operator_webhook_failed")
     assert line["error"].startswith("The callback was not sent: the address is not allowed: loopback")
 
@@ -69,13 +69,13 @@ def test_an_operator_s_url_that_was_away_gets_all_that_happened_in_as_few_events
     port_was_dead = operator.webhooks(a_sender(timeout_seconds=0.5, ports=frozenset({9})))
     for _ in range(10):
         operator.keep(OperatorEventType.HOST_PAUSED)
-        operator.told(port_was_dead)
+        operator.send_due(port_was_dead)
         rig.clock.passes(2)
     assert operator.peer.requests == []
     for _ in range(4):
         rig.clock.passes(30)
-        operator.told()
-    assert operator.heard() == [("host.paused", HOST, 1), ("host.paused", HOST, 9)]
+        operator.send_due()
+    assert operator.send_due_counts() == [("host.paused", HOST, 1), ("host.paused", HOST, 9)]
 
 
 def test_hostile_words_in_a_reason_are_data(rig: Rig, operator: Operator) -> None:
@@ -83,5 +83,5 @@ def test_hostile_words_in_a_reason_are_data(rig: Rig, operator: Operator) -> Non
     with rig.engine.begin() as connection:
         event = new_event(OperatorEventType.HOST_PAUSED, HOST, words, rig.clock())
         operator.outbox.add(connection, [event])
-    [said] = operator.told()
+    [said] = operator.send_due()
     assert (said["type"], said["data"]["reason"]) == ("host.paused", f"{words}.")

@@ -35,7 +35,7 @@ def test_an_event_is_a_signed_standard_webhook(rig: Rig, operator: Operator) -> 
     rig.clock.passes(2)
     operator.worker().drain()
     rig.clock.passes(QUIET_SECONDS)
-    [said] = operator.told()
+    [said] = operator.send_due()
     [request] = operator.peer.requests
     assert request.headers["webhook-id"].startswith("evt_")
     assert request.headers["content-type"] == "application/json"
@@ -67,9 +67,9 @@ def test_a_callback_is_given_up_at_the_end_of_its_last_attempt_however_long_that
     rig.receiver.answer = hang
     rig.clock.passes(2)
     operator.worker().drain()
-    assert operator.told() == [], "others may be given up in the same burst"
+    assert operator.send_due() == [], "others may be given up in the same burst"
     rig.clock.passes(QUIET_SECONDS)
-    [said] = operator.told()
+    [said] = operator.send_due()
     settled_at = rig.now(watch).settled_at
     assert settled_at
     assert said["timestamp"] == said["data"]["since"] == rfc3339(settled_at)
@@ -96,9 +96,9 @@ def test_a_burst_of_10_000_callbacks_that_are_given_up_is_one_event_with_its_cou
     worker = operator.worker(concurrency=64, ports=frozenset({9}))
     rig.clock.passes(2)
     worker.drain()
-    assert operator.heard() == []
+    assert operator.send_due_counts() == []
     rig.clock.passes(QUIET_SECONDS)
-    [(type_, host, count)] = operator.heard()
+    [(type_, host, count)] = operator.send_due_counts()
     assert (type_, host, count) == ("callback.given_up", HOST, 10_000)
 
 
@@ -109,8 +109,8 @@ def test_a_paused_account_is_told_once_and_again_when_it_is_well(rig: Rig, opera
     for seconds in (2, 31, 61, 121):
         rig.clock.passes(seconds)
         worker.drain()
-        operator.told()
-    paused, resumed = operator.told()
+        operator.send_due()
+    paused, resumed = operator.send_due()
     assert (paused["type"], paused["data"]["subject"]) == ("account.paused", "default")
     assert paused["data"]["reason"].startswith("HubSpot answered 401: No.")
     assert (resumed["type"], resumed["data"]["subject"]) == ("account.resumed", "default")
@@ -143,7 +143,7 @@ def test_a_trial_that_finds_the_token_being_refreshed_leaves_it_to_another(
     for seconds, token in ((2, failed), (6, STILL_REFRESHING), (2, "new")):
         rig.clock.passes(seconds)
         operator.worker(oauth=ListedTokens(token)).drain()
-    assert operator.heard() == [("account.paused", "oauth", 1), ("account.resumed", "oauth", 1)]
+    assert operator.send_due_counts() == [("account.paused", "oauth", 1), ("account.resumed", "oauth", 1)]
 
 
 def test_a_pause_that_a_single_call_brings_is_told_too(rig: Rig, operator: Operator) -> None:
@@ -163,7 +163,7 @@ def test_a_pause_that_a_single_call_brings_is_told_too(rig: Rig, operator: Opera
     calls.record_call(
         granted.account, an_answer(401), PermanentFailure(reason="It is refused"), asked_at=rig.clock()
     )
-    assert operator.heard() == [("account.paused", "default", 1)]
+    assert operator.send_due_counts() == [("account.paused", "default", 1)]
 
 
 def test_the_pause_of_an_account_that_is_removed_is_over(rig: Rig, operator: Operator) -> None:
@@ -177,7 +177,7 @@ def test_the_pause_of_an_account_that_is_removed_is_over(rig: Rig, operator: Ope
     for name in ("paused", "well"):
         removed = accounts.remove(rig.engine, rig.accounts(), name, outbox=operator.outbox, now=rig.clock())
         assert isinstance(removed, accounts.AccountStatus)
-    assert operator.heard() == [("account.paused", "paused", 1), ("account.resumed", "paused", 1)]
+    assert operator.send_due_counts() == [("account.paused", "paused", 1), ("account.resumed", "paused", 1)]
 
 
 def test_a_pause_that_begins_while_its_account_is_removed_is_over(rig: Rig, operator: Operator) -> None:
@@ -199,7 +199,7 @@ def test_a_pause_that_begins_while_its_account_is_removed_is_over(rig: Rig, oper
             wait([removing], timeout=0.5)  # it ends here only if it does not wait for the pause
             operator.outbox.add(connection, events)
         assert isinstance(removing.result(60), accounts.AccountStatus)
-    assert operator.heard() == [("account.paused", "gone", 1), ("account.resumed", "gone", 1)]
+    assert operator.send_due_counts() == [("account.paused", "gone", 1), ("account.resumed", "gone", 1)]
 
 
 def test_a_paused_host_is_told_once_and_again_when_it_is_well(rig: Rig, operator: Operator) -> None:
@@ -214,7 +214,7 @@ def test_a_paused_host_is_told_once_and_again_when_it_is_well(rig: Rig, operator
     for _ in range(3):
         rig.clock.passes(40)
         worker.drain()
-    assert operator.heard() == [("host.paused", HOST, 1), ("host.resumed", HOST, 1)]
+    assert operator.send_due_counts() == [("host.paused", HOST, 1), ("host.resumed", HOST, 1)]
 
 
 def test_without_an_operator_no_row_is_written(rig: Rig) -> None:

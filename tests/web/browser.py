@@ -10,14 +10,14 @@ from playwright.sync_api import Browser, expect, sync_playwright
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 # Far longer than a loaded machine takes; nothing waits for it but a failure.
-PATIENCE_MS = 60_000
+TIMEOUT_MS = 60_000
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Start a browser, and stop it again."""
     with sync_playwright() as playwright:
-        expect.set_options(timeout=PATIENCE_MS)
+        expect.set_options(timeout=TIMEOUT_MS)
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
         yield browser
         browser.close()

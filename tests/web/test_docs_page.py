@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.reliability.processes import ROOT
-from tests.web.browser import PATIENCE_MS
+from tests.web.browser import TIMEOUT_MS
 from tests.web.wire import ADMIN_KEY, served
 
 SCALAR = ROOT / "bridge/web/static/scalar"
@@ -31,7 +31,7 @@ def bridge(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 def opened(browser: Browser, url: str, shows: str = "Register a watch.") -> Iterator[Page]:
     """Open the page, and check that it has a heading, logs no error, and loads from its own server only."""
     context = browser.new_context(viewport={"width": 1300, "height": 900})
-    context.set_default_timeout(PATIENCE_MS)
+    context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     errors: list[str] = []
     asked: list[str] = []

@@ -13,10 +13,10 @@ def test_several_values_of_a_filter_may_come_as_one_parameter_or_as_several(api:
     client = api.client()
     for state in ("watching", "delivered", "withdrawn"):
         api.change(client.register(state)["id"], state=state)
-    together = members(client.get("/v1/watches?state=watching,delivered"))
+    both = members(client.get("/v1/watches?state=watching,delivered"))
     apart = members(client.get("/v1/watches?state=watching&state=delivered"))
     assert [watch["task_id"] for watch in apart["watches"]] == ["delivered", "watching"]
-    assert apart == together
+    assert apart == both
     assert pointers(client.get("/v1/watches?limit=1&limit=2")) == ["/limit"]
 
 

@@ -132,18 +132,18 @@ def is_sent(name: str) -> bool:
 def test_every_object_and_enumeration_has_its_one_schema(document: dict[str, Any]) -> None:
     """Client generators make another class of a schema that stands within another one."""
     for name, schema in schemas(document).items():
-        assert not [inner for inner in parts(schema) if inner.keys() & {"properties", "enum"}], name
+        assert not [inner for inner in subschemas(schema) if inner.keys() & {"properties", "enum"}], name
     items = schemas(document)["NewWatchBatch"]["properties"]["watches"]["items"]
     assert items == {"$ref": "#/components/schemas/NewWatch"}
 
 
-def parts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def subschemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """All schemas within this one."""
     several = [*schema.get("properties", {}).values(), *schema.get("anyOf", ()), *schema.get("allOf", ())]
     for inner in [*several, schema.get("items"), schema.get("additionalProperties")]:
         if isinstance(inner, dict):
             yield inner
-            yield from parts(inner)
+            yield from subschemas(inner)
 
 
 def test_every_schema_and_field_is_described_with_an_example(document: dict[str, Any]) -> None:

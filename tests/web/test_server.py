@@ -123,7 +123,7 @@ def test_a_client_that_sends_all_of_too_large_a_body_still_reads_the_refusal(
     assert "Content-Security-Policy" in refused.headers
 
 
-def test_a_client_that_goes_away_is_no_news(web: Web, port: int) -> None:
+def test_a_client_that_goes_away_is_not_logged_as_an_error(web: Web, port: int) -> None:
     before = web.process.log.read_text()
     for sent in (b"", LAST[:20], LAST, registration(0) * 50):
         with suppress(OSError), connected(port, sent) as client:

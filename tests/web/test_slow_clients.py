@@ -92,15 +92,15 @@ def test_without_free_descriptors_connections_wait_and_the_process_goes_on(tmp_p
 
 def test_who_is_idle_makes_room_for_who_is_new(tmp_path: Path) -> None:
     with served(tmp_path, "worker_connections = 14") as web, ExitStack() as open_clients:
-        standing = [open_clients.enter_context(connected(web.port, b"")) for _ in range(3)]
-        for client in standing:
+        kept_open = [open_clients.enter_context(connected(web.port, b"")) for _ in range(3)]
+        for client in kept_open:
             client.sendall(b"GET /healthz HTTP/1.1\r\nHost: b\r\n\r\n")
             assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
         for _ in range(9):
             open_clients.enter_context(connected(web.port, HALF))
         assert healthz(web.port) == 200
         # It ends, and so it was closed.
-        all_of(standing[0])
+        all_of(kept_open[0])
 
 
 def test_leases_are_given_back_before_the_arbiter_kills_whoever_is_slow(tmp_path: Path) -> None:
@@ -115,25 +115,27 @@ def test_leases_are_given_back_before_the_arbiter_kills_whoever_is_slow(tmp_path
 
 
 @pytest.fixture(scope="module")
-def hasty_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def short_timeout_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a web process with time-outs of one second."""
-    hasty = "server.REQUEST_TIMEOUT_SECONDS = server.SEND_TIMEOUT_SECONDS = 1.0"
-    with served(tmp_path_factory.mktemp("hasty"), hasty) as web:
+    short_timeouts = "server.REQUEST_TIMEOUT_SECONDS = server.SEND_TIMEOUT_SECONDS = 1.0"
+    with served(tmp_path_factory.mktemp("short_timeouts"), short_timeouts) as web:
         yield web.port
 
 
-def test_slow_clients_are_cut_and_idle_ones_may_go_on(hasty_port: int) -> None:
+def test_slow_clients_are_cut_and_idle_ones_may_go_on(short_timeout_port: int) -> None:
     with ExitStack() as open_clients:
-        idle = HTTPConnection("127.0.0.1", hasty_port, timeout=20)
+        idle = HTTPConnection("127.0.0.1", short_timeout_port, timeout=20)
         open_clients.callback(idle.close)
         idle.request("GET", "/healthz")
         assert idle.getresponse().read()
-        standing = idle.sock
-        for client in [open_clients.enter_context(connected(hasty_port, sent)) for sent in SLOW.values()]:
+        kept_open = idle.sock
+        for client in [
+            open_clients.enter_context(connected(short_timeout_port, sent)) for sent in SLOW.values()
+        ]:
             assert statuses(all_of(client)) in ([], [b"100"])
         idle.request("GET", "/healthz")
         assert idle.getresponse().status == 200
-        assert idle.sock is standing
+        assert idle.sock is kept_open
 
 
 def asking(path: str) -> bytes:
@@ -198,16 +200,18 @@ def is_whole(answer: bytes) -> bool:
     return f"Content-Length: {len(body)}\r\n".encode() in head
 
 
-def test_who_does_not_read_a_large_answer_is_cut(hasty_port: int) -> None:
-    fill(hasty_port)
+def test_who_does_not_read_a_large_answer_is_cut(short_timeout_port: int) -> None:
+    fill(short_timeout_port)
     with ExitStack() as open_clients:
         path = "/v1/watches?limit=250"
-        clients = [open_clients.enter_context(slow_reader(hasty_port, asking(path))) for _ in range(MANY)]
+        clients = [
+            open_clients.enter_context(slow_reader(short_timeout_port, asking(path))) for _ in range(MANY)
+        ]
         for client in clients:
             assert client.recv(1)
-        assert requests.get(f"http://127.0.0.1:{hasty_port}/healthz", timeout=20).status_code == 200
+        assert requests.get(f"http://127.0.0.1:{short_timeout_port}/healthz", timeout=20).status_code == 200
         for _ in range(2):
-            with connected(hasty_port, b"") as silent:
+            with connected(short_timeout_port, b"") as silent:
                 # Until it is cut: their time is over, too.
                 all_of(silent)
         assert all(len(all_of(client)) < 250 * len(LARGE["note"]) for client in clients)

@@ -97,9 +97,9 @@ def test_a_test_ends_before_the_request_is_cut_however_long_real_callbacks_may_t
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(test_callbacks, "TIMEOUT_SECONDS", 1.0)  # a receiver that hangs costs all of it
-    patient = a_sender(timeout_seconds=300)
+    sender = a_sender(timeout_seconds=300)
     with Receiver(lambda _, visit: visit.hang()) as receiver:
-        attempt = members(serve(callbacks=patient).client().post(PATH, {"callback_url": receiver.url()}))
+        attempt = members(serve(callbacks=sender).client().post(PATH, {"callback_url": receiver.url()}))
     assert attempt["error"] == "The receiver did not answer: timed out after 1 s"
 
 
@@ -126,14 +126,14 @@ def test_a_secret_that_cannot_be_read_is_told_with_what_the_operator_must_do(ser
     client = api.client("cms")
     changed = replace(api.dependencies, cipher=Cipher([Fernet.generate_key().decode()]))
     with Receiver(answering(OK)) as receiver:
-        trial = {"callback_url": receiver.url()}
+        body = {"callback_url": receiver.url()}
         for _ in range(3):  # more than may be on their way at a time
-            response = Caller(app=create_app(changed), key=client.key).post(PATH, trial)
+            response = Caller(app=create_app(changed), key=client.key).post(PATH, body)
             told = problem(response, 503)
             assert told["type"] == "/problems/secret-unreadable"
             assert "BRIDGE_SECRET_KEY" in told["detail"]
         assert not receiver.requests
-        assert client.post(PATH, trial).status_code == 200
+        assert client.post(PATH, body).status_code == 200
 
 
 def test_receivers_that_hang_cannot_take_all_threads_of_the_api(sqlite_api: Api) -> None:

@@ -39,8 +39,8 @@ def served(folder: Path, *settings: str, before: str = "", **environ: str) -> It
     """
     conf = folder / "changed.conf.py"
     original = f"exec(open({str(ROOT / 'gunicorn.conf.py')!r}).read())"
-    patient = f"from bridge.web import server; server.REQUEST_TIMEOUT_SECONDS = {REQUEST_TIMEOUT_SECONDS}"
-    conf.write_text("\n".join([before, original, patient, *settings]))
+    set_timeout = f"from bridge.web import server; server.REQUEST_TIMEOUT_SECONDS = {REQUEST_TIMEOUT_SECONDS}"
+    conf.write_text("\n".join([before, original, set_timeout, *settings]))
     port = free_port()
     env = {
         "PATH": os.environ["PATH"],

@@ -7,8 +7,8 @@ from tests.steps.peers import Reply, Request
 from tests.steps.rig import COMPLETE, Rig
 
 
-class Gatekeeper:
-    """A receiver that keeps every callback waiting until it is let through."""
+class HoldingReceiver:
+    """A receiver that keeps every callback waiting until `open` is set."""
 
     def __init__(self, rig: Rig) -> None:
         self.open = threading.Event()

@@ -21,7 +21,7 @@ from tests.reliability.waiting import until
 from tests.steps.peers import Reply, Request
 from tests.steps.rig import COMPLETE, LEASE_SECONDS, Rig, at_work
 from tests.threads import at_once
-from tests.worker.callbacks import Gatekeeper, completed
+from tests.worker.callbacks import HoldingReceiver, completed
 
 
 def messages(rig: Rig) -> Counter[str]:
@@ -57,14 +57,14 @@ def test_a_busy_host_gets_as_many_more_as_its_freed_slots_allow(rig: Rig) -> Non
 
 def test_what_a_dead_worker_held_another_takes_over_when_the_lease_has_run_out(rig: Rig) -> None:
     [watch] = completed(rig, "T1")
-    keeper, dead = Gatekeeper(rig), rig.worker(name="dead", timeout_seconds=30)
+    holding, dead = HoldingReceiver(rig), rig.worker(name="dead", timeout_seconds=30)
     threading.Thread(target=dead.drain, daemon=True).start()
     rig.receiver.wait_for(1)
     heir = rig.worker(name="heir")
     heir.drain()
     assert len(rig.receiver.requests) == 1, "the lease still holds"
     rig.clock.passes(LEASE_SECONDS)
-    keeper.open.set()
+    holding.open.set()
     # The dead one comes back to life and may save first: then it was not dead.
     heir.drain()
     until(lambda: rig.now(watch).state is State.DELIVERED)
@@ -158,14 +158,14 @@ def test_a_result_that_the_database_refuses_takes_no_other_along(rig: Rig) -> No
 def test_a_database_that_goes_away_in_mid_flight_costs_nothing(
     own_rig: Rig, own_postgres_server: PostgresServer
 ) -> None:
-    rig, keeper = own_rig, Gatekeeper(own_rig)
+    rig, holding = own_rig, HoldingReceiver(own_rig)
     rig.tasks.set("T1", COMPLETE)
     rig.tasks.set("T2", COMPLETE)
     watch = rig.registered("T1", clock=real_clock)
     with at_work(rig.worker(timeout_seconds=30, clock=real_clock)):
         rig.receiver.wait_for(1)
         own_postgres_server.stop("immediate")
-        keeper.open.set()
+        holding.open.set()
         until(lambda: rig.events("database_away"))
         own_postgres_server.start()
         until(lambda: rig.now(watch).state is State.DELIVERED)

@@ -60,7 +60,7 @@ def beat(rig: Rig, *schedulers: Scheduler, times: int = 1) -> None:
             scheduler._beat()
 
 
-def told(rig: Rig) -> list[tuple[str, str, int]]:
+def kept_events(rig: Rig) -> list[tuple[str, str, int]]:
     columns = operator_events.c.type, operator_events.c.subject, operator_events.c.count
     with rig.engine.connect() as connection:
         return [tuple(row) for row in connection.execute(select(*columns))]
@@ -86,7 +86,7 @@ def test_a_scheduler_sends_what_the_operator_is_told(rig: Rig, operator: Peer) -
         until(lambda: len(rig.events("operator_webhook_sent")) == 2)
     finally:
         scheduler.stop()
-    webhooks_kept = [subject for _, subject, _ in told(rig)]
+    webhooks_kept = [subject for _, subject, _ in kept_events(rig)]
     assert sorted(webhooks_kept) == ["a.example.com", "b.example.com"]
 
 
@@ -95,9 +95,9 @@ def test_a_worker_that_is_silent_is_told_once_whoever_sees_it(rig: Rig) -> None:
         heartbeats.record(connection, "worker-dead", rig.clock())
     schedulers = [a_scheduler(rig, f"worker-{number}") for number in range(2)]
     beat(rig, *schedulers, times=6)
-    assert told(rig) == []
+    assert kept_events(rig) == []
     beat(rig, *schedulers, times=10)
-    assert told(rig) == [("worker.silent", "worker-dead", 1)]
+    assert kept_events(rig) == [("worker.silent", "worker-dead", 1)]
 
 
 def test_a_worker_that_stops_in_order_is_not_silent(rig: Rig) -> None:
@@ -106,7 +106,7 @@ def test_a_worker_that_stops_in_order_is_not_silent(rig: Rig) -> None:
     with rig.engine.begin() as connection:
         heartbeats.remove(connection, "worker-1")
     beat(rig, staying, times=20)
-    assert told(rig) == []
+    assert kept_events(rig) == []
 
 
 def test_after_an_outage_nobody_is_taken_for_silent_who_comes_a_little_later(rig: Rig) -> None:
@@ -115,7 +115,7 @@ def test_after_an_outage_nobody_is_taken_for_silent_who_comes_a_little_later(rig
     rig.clock.passes(600)
     beat(rig, early, times=2)
     beat(rig, early, late, times=10)
-    assert told(rig) == []
+    assert kept_events(rig) == []
 
 
 @pytest.mark.parametrize("has_operator", [True, False])
@@ -129,13 +129,13 @@ def test_the_pause_of_a_host_is_over_when_nothing_was_left_to_be_sent_for_a_day(
             connection.execute(insert(host_breakers).values(row))
     rig.clock.passes(86_401)
     a_scheduler(rig, has_operator=has_operator)._prune()
-    assert told(rig) == ([("host.resumed", "paused", 1)] if has_operator else [])
+    assert kept_events(rig) == ([("host.resumed", "paused", 1)] if has_operator else [])
 
 
 def test_without_an_operator_nobody_is_marked_as_told(rig: Rig) -> None:
     with rig.engine.begin() as connection:
         heartbeats.record(connection, "worker-dead", rig.clock())
     beat(rig, a_scheduler(rig, has_operator=False), times=10)
-    assert told(rig) == []
+    assert kept_events(rig) == []
     beat(rig, a_scheduler(rig), times=10)
-    assert told(rig) == [("worker.silent", "worker-dead", 1)]
+    assert kept_events(rig) == [("worker.silent", "worker-dead", 1)]

@@ -7,18 +7,18 @@ from bridge.core.watch import State
 from tests.postgres import PostgresServer
 from tests.steps.peers import Reply, Request
 from tests.steps.rig import COMPLETE, Rig, at_work
-from tests.worker.callbacks import Gatekeeper, completed
+from tests.worker.callbacks import HoldingReceiver, completed
 
 
 def test_a_worker_that_is_stopped_finishes_what_is_in_flight_and_starts_nothing(rig: Rig) -> None:
-    keeper, worker = Gatekeeper(rig), rig.worker(timeout_seconds=30)
+    holding, worker = HoldingReceiver(rig), rig.worker(timeout_seconds=30)
     first, late = completed(rig, "T1")[0], rig.registered("T2", timeout_seconds=3_600)
     rig.tasks.set("T2", COMPLETE)
     with at_work(worker):
         rig.receiver.wait_for(1)
         worker.wind_down(20)
         rig.clock.passes(2)
-        keeper.open.set()
+        holding.open.set()
         worker.stop(20)
     assert rig.now(first).state is State.DELIVERED
     assert (rig.now(late).state, rig.now(late).polls) == (State.WATCHING, 0)
@@ -28,7 +28,7 @@ def test_a_worker_that_is_stopped_finishes_what_is_in_flight_and_starts_nothing(
 
 
 def test_a_worker_that_is_stopped_gives_back_what_it_could_not_finish(rig: Rig) -> None:
-    keeper, worker = Gatekeeper(rig), rig.worker(timeout_seconds=30)
+    holding, worker = HoldingReceiver(rig), rig.worker(timeout_seconds=30)
     [watch] = completed(rig, "T1")
     with at_work(worker):
         rig.receiver.wait_for(1)
@@ -40,13 +40,13 @@ def test_a_worker_that_is_stopped_gives_back_what_it_could_not_finish(rig: Rig) 
     assert after.due_at is not None
     assert after.due_at < rig.clock()
     assert [line["watches"] for line in rig.events("leases_given_back")] == [1]
-    keeper.open.set()
+    holding.open.set()
     rig.worker(name="next").drain()
     assert rig.now(watch).state is State.DELIVERED
 
 
 def test_the_grace_counts_from_the_first_word_of_the_stop(rig: Rig) -> None:
-    Gatekeeper(rig)
+    HoldingReceiver(rig)
     worker = rig.worker(timeout_seconds=30)
     completed(rig, "T1")
     with at_work(worker):
@@ -84,13 +84,13 @@ def test_a_task_that_ends_while_its_worker_stops_is_left_for_another(rig: Rig) -
 def test_a_worker_stops_in_time_and_quietly_while_the_database_is_away(
     own_rig: Rig, own_postgres_server: PostgresServer
 ) -> None:
-    rig, keeper = own_rig, Gatekeeper(own_rig)
+    rig, holding = own_rig, HoldingReceiver(own_rig)
     completed(rig, "T1")
     worker = rig.worker(timeout_seconds=30)
     with at_work(worker):
         rig.receiver.wait_for(1)
         own_postgres_server.stop("immediate")
-        keeper.open.set()
+        holding.open.set()
         began = time.monotonic()
         worker.stop(2)
         assert time.monotonic() - began < 12

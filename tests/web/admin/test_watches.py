@@ -14,7 +14,7 @@ from tests.web.api import Api
 SETTLED = {"due_at": None, "settled_at": NOW, "outcome": "completed", "ended_at": NOW}
 
 
-def shown(html: str) -> list[str]:
+def listed(html: str) -> list[str]:
     """The task ids of the list, in order."""
     return [unescape(task) for task in re.findall(r'<a id="link-[^"]+"[^>]*>([^<]+)</a>', html)]
 
@@ -29,7 +29,7 @@ def link(html: str, name: str) -> str:
 def test_the_list_shows_all_clients_watches_newest_first(api: Api) -> None:
     api.client("cms").register("first")
     api.client("crm").register("second")
-    assert shown(an_operator(api).get("/watches").text) == ["second", "first"]
+    assert listed(an_operator(api).get("/watches").text) == ["second", "first"]
 
 
 def test_the_url_holds_the_filters(api: Api) -> None:
@@ -38,9 +38,9 @@ def test_the_url_holds_the_filters(api: Api) -> None:
         watch = client.register(task)
         api.change(watch["id"], state=state, **({} if state == "watching" else SETTLED))
     operator = an_operator(api)
-    assert shown(operator.get("/watches?state=delivered,undelivered").text) == ["b", "a"]
-    assert shown(operator.get("/watches?state=undelivered&client=cms&outcome=completed").text) == ["b"]
-    assert shown(operator.get("/watches?task_id=c").text) == ["c"]
+    assert listed(operator.get("/watches?state=delivered,undelivered").text) == ["b", "a"]
+    assert listed(operator.get("/watches?state=undelivered&client=cms&outcome=completed").text) == ["b"]
+    assert listed(operator.get("/watches?task_id=c").text) == ["c"]
     assert "No watch is like that." in operator.get("/watches?client=nobody").text
 
 
@@ -95,9 +95,9 @@ def test_pages_lead_both_ways_and_keep_the_filter(api: Api) -> None:
     first = operator.get("/watches?client=cms&limit=2").text
     second = operator.get(link(first, "older")).text
     third = operator.get(link(second, "older")).text
-    assert [shown(page) for page in (first, second, third)] == [["e", "d"], ["c", "b"], ["a"]]
+    assert [listed(page) for page in (first, second, third)] == [["e", "d"], ["c", "b"], ["a"]]
     assert "client=cms" in link(second, "older")
-    assert shown(operator.get(link(third, "newer")).text) == ["c", "b"]
+    assert listed(operator.get(link(third, "newer")).text) == ["c", "b"]
 
 
 def test_where_nothing_is_newer_any_more_the_first_page_is_shown(sqlite_api: Api) -> None:
@@ -138,7 +138,7 @@ def test_one_box_finds_watches_tasks_and_hosts(api: Api) -> None:
     assert found("twice") == "/admin/watches?task_id=twice"
     assert found("other.example") == "/admin/watches?callback_host=other.example"
     assert found("") == "/admin/watches"
-    assert shown(operator.get("/watches?callback_host=OTHER.example").text) == ["twice"]
+    assert listed(operator.get("/watches?callback_host=OTHER.example").text) == ["twice"]
 
 
 def test_all_that_a_filter_means_is_sent_again_after_its_number_was_told(api: Api) -> None:
@@ -148,10 +148,10 @@ def test_all_that_a_filter_means_is_sent_again_after_its_number_was_told(api: Ap
     api.change(client.register("d")["id"], state="delivered", **SETTLED)
     operator = an_operator(api)
     assert "Send 3 callbacks again?" in operator.get("/watches/redeliver?state=undelivered").text
-    assert len(shown(operator.get("/watches?state=undelivered").text)) == 3
+    assert len(listed(operator.get("/watches?state=undelivered").text)) == 3
     answer = operator.submit("/watches/redeliver?state=undelivered", follow_redirects=True)
     assert "3 callbacks are being sent again." in answer.text
-    assert shown(operator.get("/watches?state=delivering").text) == ["c", "b", "a"]
+    assert listed(operator.get("/watches?state=delivering").text) == ["c", "b", "a"]
 
 
 def test_of_very_many_only_the_newest_are_counted_and_the_page_says_so(

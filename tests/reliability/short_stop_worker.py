@@ -1,4 +1,7 @@
-"""A real worker with little time to stop: `python -m tests.reliability.impatient_worker`. The real 25 s are too long for a test."""
+"""A real worker with little time to stop, as the real 25 s are too long for a test.
+
+Run it with `python -m tests.reliability.short_stop_worker`.
+"""
 
 import sys
 
