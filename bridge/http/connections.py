@@ -6,7 +6,7 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse, RemoteDisconnected
+from http.client import HTTPException, HTTPResponse, LineTooLong, RemoteDisconnected
 from io import BufferedReader
 from socket import socket
 from typing import Any, TypeAlias
@@ -84,73 +84,73 @@ in_progress = _InProgress()
 
 
 # _FIELD is a header line (RFC 9110, 5.1 and 5.5) or a header's continuation line, _END the empty line after the
-# headers. Some servers end lines with CR CR LF.
+# headers. Some servers end lines with CR CR LF. _INTERIM is how an interim response begins (RFC 9110, 15.2).
 _FIELD = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:|[ \t])[^\r\n]*\r*\n")
 _END = re.compile(rb"\r*\n")
+_INTERIM = re.compile(rb"(HTTP/1\S*\s+)1\d\d\b")
 MOST_SKIPPED = 100  # malformed lines; http.client accepts as many headers
 
 
-class _HeaderReader:
-    """Reads a response's status line and headers, and skips malformed lines among the headers."""
+class _Reader(BufferedReader):
+    """Reads one response: skips malformed lines among the headers, and gives each interim response the status 100.
 
-    def __init__(self, stream: BufferedReader) -> None:
-        self._stream = stream
-        self._begins = True
+    http.client skips a 100 by itself, but would return another interim response, such as a 103, as the final one. The
+    first byte of any response, interim or final, sets `Exchange.answered`.
+    """
+
+    def __init__(self, connection: socket) -> None:
+        super().__init__(connection.makefile("rb", buffering=0))
+        self._begins = self._in_head = True
+        self._interim = False
         self._skipped = 0
 
-    def readline(self, limit: int) -> bytes:
+    def readline(self, limit: int | None = -1, /) -> bytes:
+        if not self._in_head:
+            return super().readline(limit)
         line = self._line(limit)
-        if self._begins or len(line) >= limit:
-            self._begins = False
-            return line
+        if self._begins:
+            self._begins, self._interim = False, _INTERIM.match(line) is not None
+            return _INTERIM.sub(rb"\g<1>100", line)
         skips = False
         # http.client would take a malformed line for the end of the headers.
         while not _END.fullmatch(line) and (not _FIELD.fullmatch(line) or (skips and line[0] in b" \t")):
             skips = True
             self._skip()
             line = self._line(limit)
-        # After an empty line, an interim response (1xx) is followed by another status line.
-        self._begins = _END.fullmatch(line) is not None
+        if _END.fullmatch(line):
+            self._begins = self._in_head = self._interim
         return line.rstrip(b"\r\n") + b"\r\n"
 
-    def _line(self, limit: int) -> bytes:
-        line = self._stream.readline(limit)
-        if not line.endswith(b"\n") and len(line) < limit:
-            raise RemoteDisconnected("The connection ended among the headers.")
-        return line
+    def _line(self, limit: int | None) -> bytes:
+        in_progress.exchange.answered |= bool(self.peek(1))
+        line = super().readline(limit)
+        if line.endswith(b"\n"):
+            return line
+        if len(line) == limit:
+            raise LineTooLong("a line of the response")
+        raise RemoteDisconnected("The connection ended among the headers.")
 
     def _skip(self) -> None:
         self._skipped += 1
         if self._skipped > MOST_SKIPPED:
             raise HTTPException("More lines than headers there may be.")
 
-    def flush(self) -> None:
-        """Exists because HTTPResponse calls it before `close`; there is nothing to flush."""
 
-    def close(self) -> None:
-        self._stream.close()
+class _Incoming:
+    """All of a socket that HTTPResponse uses."""
+
+    def __init__(self, connection: socket) -> None:
+        self._connection = connection
+
+    def makefile(self, _mode: str) -> _Reader:
+        return _Reader(self._connection)
 
 
 class _Response(HTTPResponse):
-    """Records in `Exchange.answered` that the server has begun to answer; skips interim responses.
+    """Reads with a _Reader."""
 
-    `answered` becomes true with the first byte of any response, interim or final. All 1xx responses are interim (RFC
-    9110 §15.2); http.client itself skips only the 100.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._stream = self.fp
-        self.fp = _HeaderReader(self._stream)  # type: ignore[assignment]  # it has the methods that `begin` calls
-
-    def begin(self) -> None:
-        in_progress.exchange.answered = bool(self._stream.peek(1))
-        super().begin()
-        # http.client would return a 103 as the response.
-        while self.status < 200:
-            self.headers = self.msg = None  # type: ignore[assignment]  # begin() reads anew only then
-            super().begin()
-        self.fp = self._stream
+    def __init__(self, sock: socket, *arguments: Any, **options: Any) -> None:
+        super().__init__(_Incoming(sock), *arguments, **options)  # type: ignore[arg-type]
 
 
 class _Connection(HTTPConnection):

@@ -1,5 +1,8 @@
 """Connections through a proxy: what it gets, what it cannot read, and how its failures are reported."""
 
+import contextlib
+import socket
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -69,6 +72,52 @@ def test_a_proxy_that_fails_is_named(script: Callable[[Receiver, Visit], None], 
         transport = a_transport(proxy=f"http://user:hush@127.0.0.1:{proxy.port}")
         assert transport.send("GET", "https://app.example/x", HEADERS) == NoResponse(reason=reason)
         transport.close()
+
+
+def relay(target: socket.socket, source: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65_536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_RDWR)
+
+
+def tunnel_to(server: Receiver) -> Callable[[Receiver, Visit], None]:
+    """A proxy that answers CONNECT and passes bytes on, from and to `server`."""
+
+    def script(receiver: Receiver, visit: Visit) -> None:
+        receiver.read(visit)
+        visit.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            back = threading.Thread(target=relay, args=(visit.connection, connection))
+            back.start()
+            relay(connection, visit.connection)
+            back.join()
+
+    return script
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http proxy", "https proxy"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK,
+        b"HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 2\r\n\r\nok",
+    ],
+    ids=["interim answer", "malformed line"],
+)
+def test_answers_are_read_in_the_same_way_through_a_tunnel(
+    authority: Authority, answer: bytes, *, secure: bool
+) -> None:
+    tls = authority.server("127.0.0.1") if secure else None
+    with (
+        Receiver(answering(answer), tls=authority.server("app.example")) as server,
+        Receiver(tunnel_to(server), tls=tls) as proxy,
+    ):
+        transport = a_transport(proxy=proxy.url(path=""), tls=authority.trust())
+        got = [transport.send("GET", "https://app.example/x", HEADERS) for _ in range(2)]
+        transport.close()
+    assert got == [HttpResponse(status_code=200, headers={"content-length": "2"}, body=b"ok")] * 2
+    assert server.connections == 1
 
 
 def test_a_proxy_that_drips_is_named() -> None:
