@@ -43,6 +43,13 @@ def test_a_connection_whose_answer_was_not_read_whole_is_not_kept(transport: Tra
     assert receiver.connections == 2
 
 
+def test_the_next_address_of_a_name_is_dialled_when_one_refuses() -> None:
+    transport = a_transport(lookup=lambda _: ["127.0.0.3", "127.0.0.1"])
+    with Receiver(answering(OK)) as receiver:
+        assert isinstance(transport.send("GET", receiver.url("app.example"), HEADERS), HttpResponse)
+        transport.close()
+
+
 def test_each_thread_has_its_own_connection(transport: Transport) -> None:
     barrier = threading.Barrier(4)
 

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -120,8 +121,9 @@ def test_answers_are_read_in_the_same_way_through_a_tunnel(
     assert server.connections == 1
 
 
-def test_a_proxy_that_drips_is_named() -> None:
-    with Receiver(dripping(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n")) as proxy:
+@pytest.mark.parametrize("piece", [b"X: y\r\n", b"x"], ids=["headers", "one header"])
+def test_a_proxy_that_drips_is_named_and_left_in_time(piece: bytes) -> None:
+    with Receiver(dripping(b"HTTP/1.1 200 OK\r\n", piece)) as proxy:
         transport = a_transport(timeout_seconds=0.4, proxy=f"http://127.0.0.1:{proxy.port}")
         assert transport.send("GET", "https://app.example/x", HEADERS) == NoResponse(
             reason="through the proxy: timed out after 0.4 s"
