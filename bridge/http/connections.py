@@ -158,8 +158,12 @@ class _Connection(HTTPConnection):
 
     response_class = _Response
 
+    def __init__(self, host: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(host, *arguments, **options)
+        self._name = host  # a final dot, with which no search domain is tried, is missing from `host`
+
     def _new_conn(self) -> socket:
-        return in_progress.exchange.open(self._dns_host, self.port, self.socket_options or ())
+        return in_progress.exchange.open(self._name, self.port, self.socket_options or ())
 
     def connect(self) -> None:
         super().connect()

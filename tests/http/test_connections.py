@@ -50,6 +50,20 @@ def test_the_next_address_of_a_name_is_dialled_when_one_refuses() -> None:
         transport.close()
 
 
+def test_a_final_dot_of_a_name_is_looked_up_too() -> None:
+    asked: list[str] = []
+
+    def lookup(host: str) -> list[str]:
+        asked.append(host)
+        return ["127.0.0.1"]
+
+    transport = a_transport(lookup=lookup)
+    with Receiver(answering(OK)) as receiver:
+        assert isinstance(transport.send("GET", receiver.url("app.example."), HEADERS), HttpResponse)
+        transport.close()
+    assert asked == ["app.example."]
+
+
 def test_each_thread_has_its_own_connection(transport: Transport) -> None:
     barrier = threading.Barrier(4)
 
