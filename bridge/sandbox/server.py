@@ -60,9 +60,10 @@ def running(options: SandboxOptions | None = None, port: int = 0) -> Iterator[Sa
     thread = Thread(target=server.serve_forever, args=(POLL_SECONDS,), name="sandbox", daemon=True)
     thread.start()
     try:
-        yield Sandbox(url=f"http://{HOST}:{server.port}", state=state)
+        yield Sandbox(url=f"http://{HOST}:{server.server_port}", state=state)
     finally:
         state.stopping.set()
         server.shutdown()
         thread.join()
+        server.server_close()
         server.end_connections()

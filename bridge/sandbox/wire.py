@@ -1,20 +1,24 @@
 """Sends replies: an HTTP/1.1 server with keep-alive, and the ways in which a response can be broken."""
 
-import contextlib
 import io
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingMixIn
 from threading import Event
 from typing import Any, assert_never
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from flask import Response, request
-from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+from flask import Flask, Response, request
 
 from bridge.sandbox.replies import Reply, SendMode
 
 MAX_BODY_BYTES = 1024 * 1024
 # Python's http.client stops reading after a hundred headers.
 DRIPPED_HEADERS = 90
+# Where a request's environ has its connection.
+SOCKET = "sandbox.socket"
 
 
 class ClosedOnPurposeError(ConnectionError):
@@ -37,7 +41,7 @@ def _parts(reply: Reply, environ: Mapping[str, Any], stopping: Event) -> Iterato
         case SendMode.DRIP:
             yield from _dripped(reply, stopping)
         case SendMode.DRIP_HEADERS:
-            _drip_headers(reply, environ["werkzeug.socket"], stopping)
+            _drip_headers(reply, environ[SOCKET], stopping)
             raise ClosedOnPurposeError
         case SendMode.SHORT:
             yield reply.body[: len(reply.body) // 2]
@@ -67,32 +71,25 @@ def _drip_headers(reply: Reply, connection: socket.socket, stopping: Event) -> N
 
 
 class Handler(WSGIRequestHandler):
-    """An HTTP handler that keeps connections open, as HubSpot does."""
+    """An HTTP handler that calls a WSGI application, and keeps connections open, as HubSpot does."""
 
+    server: "Server"
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1  # buffered, so that head and body are sent in one packet
 
-    def run_wsgi(self) -> None:
-        """Answer a request; end the connection after a broken response or an unread body."""
-        # werkzeug's own method closes the connection after each answer, and waits 10 ms to do so.
-        self.wfile.flush()
-        environ = self.make_environ()
-        self._take_body(environ)
-        try:
-            self._answer(environ)
-        except ConnectionError:
-            self.close_connection = True
+    # wsgiref's own method answers one request, and closes the connection.
+    handle = BaseHTTPRequestHandler.handle
 
-    def _take_body(self, environ: dict[str, Any]) -> None:
-        # Unread bytes would be parsed as the next request.
-        length = environ.get("CONTENT_LENGTH") or "0"
-        if "HTTP_TRANSFER_ENCODING" in environ or not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-            self.close_connection = True
-        else:
-            environ["wsgi.input"] = io.BytesIO(self.rfile.read(int(length)))
-
-    def _answer(self, environ: dict[str, Any]) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - http.server calls the method of this name
+        """Answer a request of any method; raise a ConnectionError after a broken response."""
+        environ = self.get_environ() | {
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": self.get_stderr(),
+            "wsgi.input": io.BytesIO(self._body()),
+            "wsgi.input_terminated": True,
+            SOCKET: self.connection,
+        }
         parts = self.server.app(environ, self._start)
         try:
             for part in parts:
@@ -102,6 +99,30 @@ class Handler(WSGIRequestHandler):
             self._send_head()
         finally:
             parts.close()  # type: ignore[attr-defined]  # Flask's iterables have it.
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 - as above
+
+    def _body(self) -> bytes:
+        self.wfile.flush()  # the leave to send the body, if the caller has asked for it
+        length = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers:
+            self.close_connection = True
+            return self._chunks()
+        if length.isdecimal() and int(length) <= MAX_BODY_BYTES:
+            return self.rfile.read(int(length))
+        # Unread bytes would be parsed as the next request.
+        self.close_connection = True
+        return b""
+
+    def _chunks(self) -> bytes:
+        body = b""
+        try:
+            while len(body) <= MAX_BODY_BYTES and (size := int(self.rfile.readline(100), 16)) > 0:
+                body += self.rfile.read(min(size, MAX_BODY_BYTES + 1))
+                self.rfile.readline(2)
+        except ValueError as error:
+            raise ClosedOnPurposeError from error
+        return body
 
     def _start(
         self, status: str, headers: list[tuple[str, str]], _exc_info: object = None
@@ -121,32 +142,33 @@ class Handler(WSGIRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
 
-    def finish(self) -> None:
-        """Send what is still buffered and close the connection's files; ignore a ConnectionError."""
-        with contextlib.suppress(ConnectionError):
-            super().finish()
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+    def log_message(self, *_arguments: object) -> None:
         """Log nothing: the ledger counts requests."""
 
 
-class Server(ThreadedWSGIServer):
+class Server(ThreadingMixIn, WSGIServer):
     """A threaded server that knows its open connections, so that `end_connections` can close them."""
 
-    def __init__(self, host: str, port: int, app: Any) -> None:
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, host: str, port: int, app: Flask) -> None:
         self._open: set[socket.socket] = set()
-        super().__init__(host, port, app, handler=Handler)
+        self.app = app
+        super().__init__((host, port), Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._open.add(request)
         super().process_request(request, client_address)
 
-    def shutdown_request(self, request: Any) -> None:
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection's requests, until a response is broken or the caller hangs up."""
+        with suppress(ConnectionError):
+            super().finish_request(request, client_address)
         self._open.discard(request)
-        super().shutdown_request(request)
 
     def end_connections(self) -> None:
         """Close all open connections."""
         for connection in tuple(self._open):
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
