@@ -83,8 +83,9 @@ def create_app(dependencies: Dependencies) -> Flask:
 
 
 def _refuse_leading_slashes() -> None:
-    # Werkzeug would route `//metrics` to `/metrics`, past a proxy's rule that blocks only `/metrics`.
-    if request.environ["PATH_INFO"].startswith("//"):
+    # waitress and Werkzeug read `//metrics` as `/metrics`, past a proxy's rule that blocks only `/metrics`. So the
+    # address is judged as it was sent; most clients leave out its scheme and host.
+    if re.match(r"(https?://[^/?]*)?(/|%2f){2}", request.environ["REQUEST_URI"], re.IGNORECASE):
         abort(404)
 
 

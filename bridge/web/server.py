@@ -86,10 +86,6 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc] # waitress has no types
 class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
     """Calls the application; while the process is stopping, the connection is closed after the response."""
 
-    def get_environment(self) -> dict[str, Any]:
-        # waitress would reduce several slashes at the beginning to one.
-        return {**super().get_environment(), "PATH_INFO": self.request.path}
-
     def build_response_header(self) -> bytes:
         if self.channel.server.is_stopping:
             self.set_close_on_finish()

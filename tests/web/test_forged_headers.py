@@ -79,7 +79,19 @@ def test_no_header_leads_past_a_rule_for_a_path(web: Web, line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [b"/.//metrics", b"/public/../metrics", b"/%2Fmetrics", b"//metrics", b"/metrics/"]
+    "path",
+    [
+        b"/.//metrics",
+        b"/public/../metrics",
+        b"/%2Fmetrics",
+        b"/%2fmetrics",
+        b"%2F/metrics",
+        b"//metrics",
+        b"///metrics",
+        b"http://bridge//metrics",
+        b"HTTP://bridge/%2Fmetrics",
+        b"/metrics/",
+    ],
 )
 def test_a_path_is_taken_as_it_was_sent(web: Web, path: bytes) -> None:
     assert statuses(answered(web, path, b"Authorization: Bearer " + ADMIN_KEY.encode())) == [b"404"]
