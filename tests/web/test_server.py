@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
+from select import select
 
 import pytest
 import requests
@@ -55,11 +56,15 @@ def test_the_process_says_that_it_lives_while_every_thread_waits_for_the_databas
     own_web: Web, tmp_path: Path
 ) -> None:
     with ExitStack() as open_clients, locked(tmp_path):
-        for number in range(MANY):
+        waiting = [
             open_clients.enter_context(connected(own_web.port, registration(number)))
+            for number in range(MANY)
+        ]
         url = f"http://127.0.0.1:{own_web.port}/healthz"
         for _ in range(3):
             assert requests.get(url, timeout=ANSWER_SECONDS).status_code == 200
+        # No thread has given up waiting, and so been free for /healthz.
+        assert not select(waiting, (), (), 0)[0]
 
 
 def test_at_a_stop_whoever_has_asked_is_answered_and_nobody_else_is_taken(
