@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from urllib.parse import unquote, urlsplit
 
 from flask import Flask, Request, abort, request
 from werkzeug.routing import BaseConverter, MapAdapter, UnicodeConverter
@@ -84,8 +85,10 @@ def create_app(dependencies: Dependencies) -> Flask:
 
 def _refuse_leading_slashes() -> None:
     # waitress and Werkzeug read `//metrics` as `/metrics`, past a proxy's rule that blocks only `/metrics`. So the
-    # address is judged as it was sent; most clients leave out its scheme and host.
-    if re.match(r"(https?://[^/?]*)?(/|%2f){2}", request.environ["REQUEST_URI"], re.IGNORECASE):
+    # address is judged as it was sent. It may have a scheme and a host, but none if it begins with `//`.
+    address = request.environ["REQUEST_URI"]
+    path = address if address.startswith("//") else urlsplit(address).path
+    if unquote(path).startswith("//"):
         abort(404)
 
 

@@ -90,8 +90,14 @@ def test_no_header_leads_past_a_rule_for_a_path(web: Web, line: bytes) -> None:
         b"///metrics",
         b"http://bridge//metrics",
         b"HTTP://bridge/%2Fmetrics",
+        b"ftp://bridge//metrics",
+        b"http:%2F%2Fmetrics",
         b"/metrics/",
     ],
 )
 def test_a_path_is_taken_as_it_was_sent(web: Web, path: bytes) -> None:
     assert statuses(answered(web, path, b"Authorization: Bearer " + ADMIN_KEY.encode())) == [b"404"]
+
+
+def test_an_address_may_have_a_scheme_and_a_host(web: Web) -> None:
+    assert statuses(answered(web, b"http://bridge/healthz")) == [b"200"]
