@@ -1,6 +1,6 @@
 """Limits the rate of requests to each account by the generic cell rate algorithm (GCRA).
 
-A request is granted from `Usage.free_at` (GCRA's theoretical arrival time) on, or up to `tolerance_seconds()` earlier.
+The earliest grant is `tolerance_seconds()` before `Usage.free_at`, which is GCRA's theoretical arrival time.
 """
 
 import re

@@ -90,7 +90,7 @@ def count_redeliverable(connection: Connection, filters: Filters) -> int:
 def redeliver(
     connection: Connection, filters: Filters, *, before: str | None, limit: int, now: datetime
 ) -> Redelivered:
-    """Make the callbacks of the newest watches that match `filters` due now, at most `limit` of them.
+    """Redeliver the newest watches that match `filters`, at most `limit` of them: their callbacks become due now.
 
     Only delivered and undelivered watches are taken. If `before` is given, only watches with ids less than `before` are
     taken.

@@ -173,7 +173,7 @@ def newest_callback_urls(connection: Connection) -> Sequence[str]:
 def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
     """Return the kinds of an account's watches; some may be missing, because the search is bounded.
 
-    Searches any `watching` watches of the account, at most NEWEST_SCANNED, not always the newest ones. Also searches
+    Searches up to NEWEST_SCANNED of the account's `watching` watches, whichever the database finds first. Also searches
     the NEWEST_SCANNED newest watches of all accounts for watches of the account.
     """
     to_poll = select(watches.c.kind).where(watches.c.account == account, is_state(State.WATCHING))

@@ -137,7 +137,7 @@ class _Reader(BufferedReader):
 
 
 class _Incoming:
-    """All of a socket that HTTPResponse uses."""
+    """Stands in for a socket: has the only method of a socket that HTTPResponse calls."""
 
     def __init__(self, connection: socket) -> None:
         self._connection = connection
@@ -188,7 +188,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class Adapter(HTTPAdapter):
-    """One thread's connections, as a `requests` adapter; for up to `hosts` hosts, an idle one each is kept."""
+    """A `requests` adapter for one thread; keeps an idle connection to each of up to `hosts` hosts."""
 
     def __init__(self, tls: ssl.SSLContext, hosts: int = HOSTS_PER_THREAD) -> None:
         self._tls = tls

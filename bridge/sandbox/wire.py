@@ -82,7 +82,7 @@ class Handler(WSGIRequestHandler):
     handle = BaseHTTPRequestHandler.handle
 
     def do_GET(self) -> None:  # noqa: N802 - http.server calls the method of this name
-        """Answer a request of any method; raise a ConnectionError after a broken response."""
+        """Answer a request of any method; raise ClosedOnPurposeError after breaking a response on purpose."""
         environ = self.get_environ() | {
             "wsgi.url_scheme": "http",
             "wsgi.errors": self.get_stderr(),

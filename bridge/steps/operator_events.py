@@ -130,8 +130,8 @@ def silent_workers(connection: Connection, now: datetime) -> list[OperatorEvent]
 def pauses_over(pruned: Mapping[str, CircuitBreaker], now: datetime) -> list[OperatorEvent]:
     """Return a HOST_RESUMED event for each host whose breaker in `pruned` was still paused.
 
-    `pruned` holds deleted breakers, by host. They were deleted because no callback to the host is left, so that no
-    trial request could end a pause. The deletion has ended it.
+    `pruned` holds deleted breakers, by host. Each was deleted because its host has no callback left to send. Without a
+    callback there is no trial request that could end the pause; the deletion has ended it.
     """
     over = (host for host, breaker in pruned.items() if breaker.paused)
     why = "No callback is left to be sent to it."

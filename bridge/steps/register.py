@@ -130,9 +130,9 @@ def _timeout(watch: Watch) -> timedelta:
 def _same_json(one: str, other: str) -> bool:
     """Return whether two JSON texts have the same value, whatever their white space and order of members.
 
-    A number with neither a decimal point nor an exponent is an integer. Integers are compared by value, and so are all
-    other numbers: 1.0, 1.00 and 10e-1 are the same. But an integer is never the same as another number: 1 and 1.0
-    differ.
+    A number with neither a decimal point nor an exponent is an integer. Two integers are compared by value, and so are
+    two numbers that are not integers: 1.0, 1.00 and 10e-1 are the same. But an integer always differs from a number
+    with a decimal point or an exponent: 1 and 1.0 differ.
     """
     return one == other or _parse(one) == _parse(other)
 
