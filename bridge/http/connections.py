@@ -160,7 +160,8 @@ class _Connection(HTTPConnection):
 
     def __init__(self, host: str, *arguments: Any, **options: Any) -> None:
         super().__init__(host, *arguments, **options)
-        self._name = host  # a final dot, with which no search domain is tried, is missing from `host`
+        # Unlike `self.host`, this keeps a final dot, with which no search domain is tried.
+        self._name = host.strip("[]")
 
     def _new_conn(self) -> socket:
         return in_progress.exchange.open(self._name, self.port, self.socket_options or ())

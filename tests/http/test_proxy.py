@@ -130,6 +130,24 @@ def test_a_proxy_that_drips_is_named_and_left_in_time(piece: bytes) -> None:
         transport.close()
 
 
+def test_https_goes_through_a_proxy_whose_address_is_of_ipv6() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        transport = a_transport(proxy=f"http://[::1]:{listener.getsockname()[1]}")
+        answer = transport.send("GET", "https://app.example/x", HEADERS)
+        transport.close()
+    assert isinstance(answer, NoResponse)
+    assert "403" in answer.reason
+
+
 def test_a_proxy_that_is_away_is_named() -> None:
     with Receiver(answering(OK)) as gone:
         proxy = f"http://127.0.0.1:{gone.port}"
