@@ -2,7 +2,6 @@
 
 import re
 from functools import partial
-from urllib.parse import unquote, urlsplit
 
 from flask import Flask, Request, abort, request
 from werkzeug.routing import BaseConverter, MapAdapter, UnicodeConverter
@@ -33,6 +32,8 @@ from bridge.web.request_log import add_request_log
 from bridge.web.security_headers import add_security_headers
 from bridge.web.serving import respond, serve
 
+# A path that begins with one slash, after a scheme and a host or without them.
+_PLAIN_ADDRESS = re.compile(r"(https?://[^/?]*)?(/(?!/|%2f)[^\t]*)?", re.IGNORECASE)
 RESOURCES = (
     registrations.resource,
     imports.resource,
@@ -84,11 +85,9 @@ def create_app(dependencies: Dependencies) -> Flask:
 
 
 def _refuse_leading_slashes() -> None:
-    # waitress and Werkzeug read `//metrics` as `/metrics`, past a proxy's rule that blocks only `/metrics`. So the
-    # address is judged as it was sent. It may have a scheme and a host, but none if it begins with `//`.
-    address = request.environ["REQUEST_URI"]
-    path = address if address.startswith("//") else urlsplit(address).path
-    if unquote(path).startswith("//"):
+    # waitress and Werkzeug read addresses such as `//metrics`, `metrics` and `/\t/x/metrics` as `/metrics`, past a proxy's
+    # rule that blocks only `/metrics`. So the address is judged as it was sent: a scheme and a host may come first.
+    if not _PLAIN_ADDRESS.fullmatch(request.environ["REQUEST_URI"]):
         abort(404)
 
 

@@ -92,6 +92,10 @@ def test_no_header_leads_past_a_rule_for_a_path(web: Web, line: bytes) -> None:
         b"HTTP://bridge/%2Fmetrics",
         b"ftp://bridge//metrics",
         b"http:%2F%2Fmetrics",
+        b"/\t/x/metrics",
+        b"metrics",
+        b"x:/metrics",
+        b"http:metrics",
         b"/metrics/",
     ],
 )
