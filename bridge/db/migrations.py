@@ -30,7 +30,7 @@ LOCK_SECONDS = 2
 # Between two tries, the statements that have queued up are executed.
 PAUSE_SECONDS = 1
 TIMEOUT_SECONDS = 30
-# The codes of PostgreSQL (lock_not_available) and SQLite for a lock that another process holds.
+# How the codes of PostgreSQL (lock_not_available) and SQLite begin for a lock that another process holds.
 LOCKED = ("55P03", "SQLITE_BUSY")
 
 
@@ -68,14 +68,14 @@ def upgrade(engine: Engine, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
             with engine.begin() as connection:
                 return _upgraded(connection)
         except OperationalError as error:
-            if _code(error) not in LOCKED or time.monotonic() > give_up_at:
+            if not _code(error).startswith(LOCKED) or time.monotonic() > give_up_at:
                 raise
         log.warning("migration_waits")
         time.sleep(PAUSE_SECONDS)
 
 
-def _code(error: OperationalError) -> str | None:
-    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
+def _code(error: OperationalError) -> str:
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None) or ""
 
 
 def _upgraded(connection: Connection) -> str:
