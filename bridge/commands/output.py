@@ -58,7 +58,7 @@ def write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except (OSError, AttributeError, ValueError) as error:
-        # Standard output is replaced by /dev/null: else Python would flush again at exit, and print an error of its own.
+        # Standard output is replaced by /dev/null: else Python would flush again at exit, and print its own error.
         with suppress(OSError, AttributeError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OutputError(error if isinstance(error, OSError) else None) from None

@@ -82,7 +82,7 @@ class Handler(WSGIRequestHandler):
     handle = BaseHTTPRequestHandler.handle
 
     def do_GET(self) -> None:  # noqa: N802 - http.server calls the method of this name
-        """Answer a request of any method; raise ClosedOnPurposeError after breaking a response on purpose."""
+        """Answer a request; raise ClosedOnPurposeError after breaking a response on purpose."""
         environ = self.get_environ() | {
             "wsgi.url_scheme": "http",
             "wsgi.errors": self.get_stderr(),
@@ -103,7 +103,7 @@ class Handler(WSGIRequestHandler):
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 - as above
 
     def _body(self) -> bytes:
-        self.wfile.flush()  # the leave to send the body, if the caller has asked for it
+        self.wfile.flush()  # sends 100 Continue, if the caller has asked for it
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers:
             self.close_connection = True
@@ -117,7 +117,10 @@ class Handler(WSGIRequestHandler):
     def _chunks(self) -> bytes:
         body = b""
         try:
-            while len(body) <= MAX_BODY_BYTES and (size := int(self.rfile.readline(100), 16)) > 0:
+            while (
+                len(body) <= MAX_BODY_BYTES
+                and (size := int(self.rfile.readline(100).partition(b";")[0], 16)) > 0
+            ):
                 body += self.rfile.read(min(size, MAX_BODY_BYTES + 1))
                 self.rfile.readline(2)
         except ValueError as error:

@@ -40,8 +40,8 @@ class AccountCheck:
     summary: str
     status_code: int | None
     quota: QuotaLeft | None
-    # By how many seconds, at least, this machine's clock differs from HubSpot's: positive when it is ahead, negative when
-    # it is behind, 0 when the clocks may agree. None without a valid header Date.
+    # By how many seconds, at least, this machine's clock differs from HubSpot's: positive when it is ahead, negative
+    # when it is behind, 0 when the clocks may agree. None without a valid header Date.
     clock_ahead_seconds: float | None
 
 
