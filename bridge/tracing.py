@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bridge.core.http_results import HttpResponse, NoResponse, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken, NotSent
 
 try:
     from opentelemetry import trace
@@ -68,7 +68,7 @@ def span(name: str, traceparent: str | None, **attributes: str) -> Iterator[str 
         yield carrier[HEADER]
 
 
-def record_answer(answer: HttpResponse | NoResponse | NoToken) -> None:
+def record_answer(answer: HttpResponse | NoResponse | NoToken | NotSent) -> None:
     """Record `answer` in the current span; without a span, do nothing.
 
     The status code of an HttpResponse becomes an attribute of the span. Every answer but a 2xx marks the span as an

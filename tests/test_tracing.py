@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import StatusCode
 
 from bridge import sandbox
-from bridge.core.http_results import HttpResponse, NoResponse, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken, NotSent
 from bridge.sandbox import SandboxOptions
 from bridge.tracing import read_traceparent, record_answer
 from tests.docs.markdown import ROOT
@@ -69,7 +69,7 @@ def test_without_the_packages_a_trace_is_passed_on_as_it_is() -> None:
     subprocess.run([sys.executable, "-c", WITHOUT_PACKAGES], cwd=ROOT, check=True)
 
 
-def span_after(answer: HttpResponse | NoResponse | NoToken) -> ReadableSpan:
+def span_after(answer: HttpResponse | NoResponse | NoToken | NotSent) -> ReadableSpan:
     """A span within which a request had this answer."""
     with TracerProvider().get_tracer("tests").start_as_current_span("poll") as span:
         record_answer(answer)
@@ -88,8 +88,10 @@ def test_a_span_has_the_answer_s_status_code_and_is_an_error_unless_that_is_a_2x
     assert (span.status.status_code, span.status.description) == (status, None)
 
 
-@pytest.mark.parametrize("answer", [NoResponse(reason="timed out"), NoToken(reason="No.")])
-def test_a_span_without_an_answer_is_an_error_and_says_why(answer: NoResponse | NoToken) -> None:
+@pytest.mark.parametrize(
+    "answer", [NoResponse(reason="timed out"), NotSent(reason="No."), NoToken(reason="No.")]
+)
+def test_a_span_without_an_answer_is_an_error_and_says_why(answer: NoResponse | NotSent | NoToken) -> None:
     span = span_after(answer)
     assert span.attributes == {}
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, answer.reason)

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from bridge.core.circuit_breaker import Failure, Signal, Success
-from bridge.core.http_results import HttpResponse, NoResponse
+from bridge.core.http_results import HttpResponse, NoResponse, NotSent
 from bridge.core.instants import retry_after_seconds, rfc3339
 from bridge.core.kinds import KINDS
 from bridge.core.watch import Event, Watch, advance
@@ -56,7 +56,7 @@ class Attempt:
 class AttemptDecision:
     """What to save after one attempt, and the signal for the circuit breaker of the receiver's host.
 
-    `signal` is None when the bridge itself prevented the attempt's request.
+    `signal` is None when the attempt's result is a NotSent.
     """
 
     watch: Watch
@@ -66,7 +66,7 @@ class AttemptDecision:
 
 def after_attempt(
     watch: Watch,
-    answer: HttpResponse | NoResponse,
+    answer: HttpResponse | NoResponse | NotSent,
     *,
     started_at: datetime,
     now: datetime,
@@ -98,7 +98,7 @@ def record(
     watch_id: str,
     number: int,
     trigger: Trigger,
-    answer: HttpResponse | NoResponse,
+    answer: HttpResponse | NoResponse | NotSent,
     *,
     started_at: datetime,
     now: datetime,
@@ -117,11 +117,12 @@ def record(
     )
 
 
-def attempt_error(answer: HttpResponse | NoResponse) -> str | None:
+def attempt_error(answer: HttpResponse | NoResponse | NotSent) -> str | None:
     """Return why an attempt failed, as a sentence; None when the receiver accepted the callback."""
     if isinstance(answer, NoResponse):
-        blocked = f"The callback was not sent: {answer.reason.rstrip('.')}."
-        return blocked if answer.blocked else f"The receiver did not answer: {answer.reason}"
+        return f"The receiver did not answer: {answer.reason}"
+    if isinstance(answer, NotSent):
+        return answer.reason
     if 200 <= answer.status_code < 300:
         return None
     if 300 <= answer.status_code < 400:
@@ -139,7 +140,7 @@ def excerpt(body: bytes) -> str:
 
 def wait_seconds(
     tries: int,
-    answer: HttpResponse | NoResponse,
+    answer: HttpResponse | NoResponse | NotSent,
     policy: RetryPolicy,
     *,
     now: datetime,
@@ -159,13 +160,13 @@ def wait_seconds(
     return wait
 
 
-def _signal(answer: HttpResponse | NoResponse, error: str | None) -> Signal | None:
+def _signal(answer: HttpResponse | NoResponse | NotSent, error: str | None) -> Signal | None:
     """Return what an attempt's answer means for the circuit breaker of the receiver's host.
 
-    None if the request was blocked. A Failure, with `error` as its reason, for no response, a 429 or a 5xx. A Success
-    for any other response.
+    None for a NotSent. A Failure, with `error` as its reason, for no response, a 429 or a 5xx. A Success for any other
+    response.
     """
-    if isinstance(answer, NoResponse) and answer.blocked:
+    if isinstance(answer, NotSent):
         return None
     if isinstance(answer, HttpResponse) and answer.status_code < 500 and answer.status_code != 429:
         return Success()

@@ -24,16 +24,26 @@ class NoResponse:
     """No response came, or a response without all of its headers.
 
     `reason` ends a sentence like "HubSpot did not answer: …". `sent` is true when the server may have received the
-    request. `blocked` is true when the bridge itself prevented the request: the bridge's rules refuse the URL or all
-    addresses of its host, a secret cannot be read, or look-ups of other host names keep the bridge's resolver busy.
-    `earlier_refusals` is 1 when this is the result of a second request, sent after HubSpot answered 401 to the
-    first; otherwise 0.
+    request. `blocked` is true when the bridge itself prevented the request: the bridge's rules refuse all addresses
+    of the host, or look-ups of other host names keep the bridge's resolver busy. `earlier_refusals` is 1 when this is
+    the result of a second request, sent after HubSpot answered 401 to the first; otherwise 0.
     """
 
     reason: str
     blocked: bool = field(default=False, compare=False)
     sent: bool = field(default=False, compare=False)
     earlier_refusals: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotSent:
+    """The request was not sent, and the bridge itself is why; `reason` is a sentence.
+
+    The bridge's rules forbid the request, a secret cannot be read, or look-ups of other host names keep the bridge's
+    resolver busy.
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 from math import inf
 
 from bridge import USER_AGENT, tracing
-from bridge.core.http_results import HttpResponse, NoResponse
+from bridge.core.http_results import HttpResponse, NoResponse, NotSent
 from bridge.core.signing import sign
 from bridge.http.addresses import (
     Network,
@@ -73,19 +73,20 @@ class CallbackSender:
         at: datetime,
         within_seconds: float = inf,
         traceparent: str | None = None,
-    ) -> HttpResponse | NoResponse:
+    ) -> HttpResponse | NoResponse | NotSent:
         """Sign `body` and POST it unchanged, with `at` as the timestamp; return the result.
 
         The time limit is `timeout_seconds` or `within_seconds`, whichever is shorter. `message_id` is sent as
-        `webhook-id`; `traceparent` is sent as the header of that name, unless it is None. The result is a NoResponse with
-        `blocked` when the URL or all addresses of its host are refused, or when too many other host names are being
-        looked up. Raises ValueError when `secrets` is empty, or a secret is malformed.
+        `webhook-id`; `traceparent` is sent as the header of that name, unless it is None. The result is NotSent when
+        the URL or all addresses of its host are refused, or when too many other host names are being looked up.
+        Raises ValueError when `secrets` is empty, or a secret is malformed.
         """
         headers = signed_headers(message_id, body, secrets=secrets, at=at, traceparent=traceparent)
         if problem := self.problem_with(url):
-            return NoResponse(reason=problem, blocked=True)
+            return _not_sent(problem)
         target = without_stray_percent(url)
-        return self._transport.send("POST", target, headers, body, within_seconds=within_seconds)
+        answer = self._transport.send("POST", target, headers, body, within_seconds=within_seconds)
+        return _not_sent(answer.reason) if isinstance(answer, NoResponse) and answer.blocked else answer
 
     def reach(self, url: str, *, within_seconds: float) -> HttpResponse | NoResponse:
         """Send a HEAD request to `url`, to find out whether its server answers.
@@ -93,12 +94,16 @@ class CallbackSender:
         If `url` is not allowed, nothing is sent, and the result is a NoResponse with the reason.
         """
         if problem := self.problem_with(url):
-            return NoResponse(reason=problem, blocked=True)
+            return NoResponse(reason=problem)
         return self._transport.send("HEAD", url, {}, within_seconds=within_seconds)
 
     def close(self) -> None:
         """Close the idle connections. Callbacks in flight go on."""
         self._transport.close()
+
+
+def _not_sent(reason: str) -> NotSent:
+    return NotSent(reason=f"The callback was not sent: {reason}.")
 
 
 def signed_headers(

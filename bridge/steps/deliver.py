@@ -12,7 +12,7 @@ from bridge import tracing
 from bridge.core import circuit_breaker, delivery
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.fairness import DueLane, Lane
-from bridge.core.http_results import HttpResponse, NoResponse
+from bridge.core.http_results import HttpResponse, NoResponse, NotSent
 from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event
 from bridge.core.watch import State, Watch
 from bridge.db import breakers as store
@@ -198,13 +198,13 @@ class Deliveries:
         )
         return FinishedAttempt(job=job, decision=decision)
 
-    def _answer(self, job: DeliveryJob, at: datetime) -> HttpResponse | NoResponse:
+    def _answer(self, job: DeliveryJob, at: datetime) -> HttpResponse | NoResponse | NotSent:
         body = delivery.payload(job.watch, job.hubspot_body)
         try:
             # Decrypted here: a secret that cannot be decrypted fails only the callbacks of its own client.
             secrets = [self._cipher.decrypt(secret) for secret in job.encrypted_secrets]
         except WrongSecretKey:
-            return NoResponse(reason=UNREADABLE.format(job.watch.client), blocked=True)
+            return NotSent(reason=UNREADABLE.format(job.watch.client))
         watch = job.watch
         with tracing.span("deliver", watch.traceparent, watch=watch.id) as traceparent:
             answer = self._callbacks.send(

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine
 
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.delivery import RetryPolicy, attempt_error, wait_seconds
-from bridge.core.http_results import HttpResponse, NoResponse
+from bridge.core.http_results import HttpResponse, NoResponse, NotSent
 from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event, payload
 from bridge.db import heartbeats
 from bridge.db import operator_events as store
@@ -86,7 +86,7 @@ class OperatorWebhooks:
             self._save(claimed, answer)
         return True
 
-    def _post(self, claimed: store.ClaimedEvent, now: datetime) -> HttpResponse | NoResponse:
+    def _post(self, claimed: store.ClaimedEvent, now: datetime) -> HttpResponse | NoResponse | NotSent:
         return self._callbacks.send(
             self._url,
             claimed.id,
@@ -96,7 +96,7 @@ class OperatorWebhooks:
             within_seconds=ATTEMPT_SECONDS,
         )
 
-    def _save(self, claimed: store.ClaimedEvent, answer: HttpResponse | NoResponse) -> None:
+    def _save(self, claimed: store.ClaimedEvent, answer: HttpResponse | NoResponse | NotSent) -> None:
         """Save and log the result of an attempt."""
         now, event, error = self._clock(), claimed.event, attempt_error(answer)
         due_at = self._next_attempt_at(claimed, answer, now) if error else None
@@ -115,7 +115,7 @@ class OperatorWebhooks:
             log.info("operator_webhook_sent", type=event.type, subject=event.subject, count=event.count)
 
     def _next_attempt_at(
-        self, claimed: store.ClaimedEvent, answer: HttpResponse | NoResponse, now: datetime
+        self, claimed: store.ClaimedEvent, answer: HttpResponse | NoResponse | NotSent, now: datetime
     ) -> datetime | None:
         wait = wait_seconds(claimed.attempts - 1, answer, self._policy, now=now, jitter=self._jitter())
         return None if wait is None else now + timedelta(seconds=wait)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bridge.core.circuit_breaker import Failure, Success
 from bridge.core.delivery import AttemptDecision, RetryPolicy, Trigger, after_attempt, attempt_error, excerpt
-from bridge.core.http_results import HttpResponse, NoResponse
+from bridge.core.http_results import HttpResponse, NoResponse, NotSent
 from bridge.core.watch import Outcome, State, redeliver
 from tests.makers import NOW, an_answer, an_ended_watch, later
 
@@ -17,7 +17,9 @@ POLICY = RetryPolicy(schedule_seconds=SCHEDULE, jitter_share=0.2)
 DAY = 86_400.0
 
 
-def tried(answer: HttpResponse | NoResponse, *, jitter: float = 0.0, **others: Any) -> AttemptDecision:
+def tried(
+    answer: HttpResponse | NoResponse | NotSent, *, jitter: float = 0.0, **others: Any
+) -> AttemptDecision:
     watch = an_ended_watch(**others)
     return after_attempt(watch, answer, started_at=later(-0.25), now=NOW, policy=POLICY, jitter=jitter)
 
@@ -137,7 +139,7 @@ def test_a_host_that_is_silent_overrun_or_broken_is_not(answer: HttpResponse | N
 
 
 def test_a_callback_that_was_not_sent_says_nothing_of_the_host_and_is_tried_by_the_schedule() -> None:
-    attempted = tried(NoResponse(reason="the port 9 is not allowed", blocked=True))
+    attempted = tried(NotSent(reason="The callback was not sent: the port 9 is not allowed."))
     assert attempted.signal is None
     assert attempted.attempt.error == "The callback was not sent: the port 9 is not allowed."
     assert (attempted.watch.state, attempted.watch.tries) == (State.DELIVERING, 1)

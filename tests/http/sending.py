@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bridge.core.http_results import HttpResponse, NoResponse
+from bridge.core.http_results import HttpResponse, NoResponse, NotSent
 from bridge.http.callbacks import CallbackSender
 from bridge.http.deadline import system_lookup
 from tests.makers import NOW, SECRET
 from tests.senders import a_sender
 
+NOT_SENT = "The callback was not sent:"
 BODY = b'{"type":"import.completed"}'
 
 
@@ -18,17 +19,11 @@ def sender(*, names: Mapping[str, Sequence[str]] | None = None, **others: Any) -
     return a_sender(**{"timeout_seconds": 3, "allow": (), "lookup": lookup} | others)
 
 
-def post(callbacks: CallbackSender, url: str) -> HttpResponse | NoResponse:
+def post(callbacks: CallbackSender, url: str) -> HttpResponse | NoResponse | NotSent:
     answer = callbacks.send(url, "wat_00000001", BODY, secrets=[SECRET], at=NOW)
     callbacks.close()
     return answer
 
 
-def is_blocked(answer: HttpResponse | NoResponse) -> bool:
-    return isinstance(answer, NoResponse) and answer.blocked
-
-
-def is_refused(answer: HttpResponse | NoResponse) -> bool:
-    return (
-        isinstance(answer, NoResponse) and answer.blocked and answer.reason.startswith("the address is not ")
-    )
+def is_refused(answer: HttpResponse | NoResponse | NotSent) -> bool:
+    return isinstance(answer, NotSent) and answer.reason.startswith(f"{NOT_SENT} the address is not ")

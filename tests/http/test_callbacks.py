@@ -5,10 +5,10 @@ from ipaddress import ip_network
 
 import pytest
 
-from bridge.core.http_results import HttpResponse, NoResponse
+from bridge.core.http_results import HttpResponse, NoResponse, NotSent
 from bridge.http.callbacks import BODY_LIMIT
 from tests.http.receiver import OK, Receiver, answering
-from tests.http.sending import BODY, is_blocked, is_refused, post, sender
+from tests.http.sending import BODY, NOT_SENT, is_refused, post, sender
 from tests.senders import LOOPBACK
 
 #: What a name server may answer, of every kind that is refused.
@@ -53,7 +53,7 @@ def test_an_answer_is_read_up_to_64_kib() -> None:
 def test_a_name_that_leads_to_a_refused_address_is_not_dialled(receiver: Receiver, address: str) -> None:
     answer = post(sender(names={"app.example": [address]}), receiver.url("app.example"))
     assert is_refused(answer)
-    assert isinstance(answer, NoResponse)
+    assert isinstance(answer, NotSent)
     assert address not in answer.reason.rstrip(".").split()
     assert receiver.connections == 0
 
@@ -96,18 +96,16 @@ def test_when_the_allowed_address_refuses_no_other_is_dialled(receiver: Receiver
 
 def test_http_is_not_sent_where_only_https_may_be_used(receiver: Receiver) -> None:
     answer = post(sender(allow=LOOPBACK, https_only=True), receiver.url())
-    assert answer == NoResponse(
-        reason="the URL must start with https://, because of BRIDGE_CALLBACK_HTTPS_ONLY"
+    assert answer == NotSent(
+        reason=f"{NOT_SENT} the URL must start with https://, because of BRIDGE_CALLBACK_HTTPS_ONLY."
     )
-    assert is_blocked(answer)
     assert receiver.connections == 0
 
 
 def test_a_port_that_may_not_be_used_is_not_dialled(receiver: Receiver) -> None:
     answer = post(sender(allow=LOOPBACK, ports=frozenset({443})), receiver.url())
     port = receiver.port
-    assert answer == NoResponse(reason=f"the port {port} is not among BRIDGE_CALLBACK_PORTS")
-    assert is_blocked(answer)
+    assert answer == NotSent(reason=f"{NOT_SENT} the port {port} is not among BRIDGE_CALLBACK_PORTS.")
     assert receiver.connections == 0
 
 
