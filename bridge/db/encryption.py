@@ -46,7 +46,8 @@ class WrongSecretKey(Exception):
 class Cipher:
     """Encrypts with the newest of several Fernet keys, and decrypts with any of them.
 
-    `decrypt` returns the text of a Fernet token. It raises WrongSecretKey when none of the keys decrypts the token.
+    `decrypt` takes a Fernet token and returns the plaintext. It raises WrongSecretKey when none of the keys decrypts
+    the token.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:

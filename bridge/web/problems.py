@@ -174,9 +174,9 @@ _OF_STATUS = {cause.status: name for name, cause in reversed(list(PROBLEM_TYPES.
 class FieldError:
     """An error in the body, in one of its fields, or in one query parameter.
 
-    `pointer` says where the error is. It is a JSON pointer into the body (RFC 6901; empty for the body as a whole),
-    or a slash and the name of the query parameter. `detail` is the rest of a sentence that begins with the pointer,
-    or with `the body`: for example `is required`.
+    `pointer` says where the error is. It is a JSON pointer into the body (RFC 6901; empty for the body as a whole), or
+    a slash and the name of the query parameter. `detail` says what is wrong, without a subject: for example `is
+    required`. The subject is the pointer, or `the body` when the pointer is empty.
     """
 
     pointer: str
