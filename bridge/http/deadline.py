@@ -54,7 +54,10 @@ class Watchdog:
                 self._wake()
 
     def release(self, deadline: "Deadline") -> None:
-        """Stop watching `deadline`; if it has just passed, its connection may still be shut down."""
+        """Stop watching `deadline`.
+
+        If `deadline` passed just before, the thread may call its `shut_down` even after `release` has returned.
+        """
         with self._lock:
             self._watched.discard(deadline)
 

@@ -294,10 +294,10 @@ class Worker:
     def _next_jobs(
         self, connection: Connection, kept: Sequence[claims.StepResult], now: datetime
     ) -> Sequence[Job]:
-        """Return a delivery job for each watch that `_claim_callbacks` has just claimed, if its result was saved.
+        """Return a delivery job for each watch in `kept` that `_claim_callbacks` has just claimed.
 
-        `kept` holds the results that `claims.save` has just saved. The watches just claimed are those that have this
-        worker's id as their `claimed_by`.
+        `kept` holds the results of polls and attempts that `claims.save` has just saved. A step clears the `claimed_by`
+        of its result's `watch`, so this worker's id there means that `_claim_callbacks` has set it.
         """
         mine = [r for r in kept if r.watch.claimed_by == self.id]
         bodies = {r.watch.id: r.hubspot_body for r in mine if r.hubspot_body is not None}
