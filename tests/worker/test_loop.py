@@ -58,7 +58,8 @@ def test_a_busy_host_gets_as_many_more_as_its_freed_slots_allow(rig: Rig) -> Non
 def test_what_a_dead_worker_held_another_takes_over_when_the_lease_has_run_out(rig: Rig) -> None:
     [watch] = completed(rig, "T1")
     holding, dead = HoldingReceiver(rig), rig.worker(name="dead", timeout_seconds=30)
-    threading.Thread(target=dead.drain, daemon=True).start()
+    thread = threading.Thread(target=dead.drain, daemon=True)
+    thread.start()
     rig.receiver.wait_for(1)
     heir = rig.worker(name="heir")
     heir.drain()
@@ -69,6 +70,7 @@ def test_what_a_dead_worker_held_another_takes_over_when_the_lease_has_run_out(r
     heir.drain()
     until(lambda: rig.now(watch).state is State.DELIVERED)
     assert set(messages(rig)) == {watch.id}
+    thread.join()  # or it could still hold a connection, which would outlive its pool
 
 
 def test_a_2xx_that_could_not_be_saved_is_sent_again_as_the_same_message(rig: Rig) -> None:
