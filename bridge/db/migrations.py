@@ -59,7 +59,7 @@ def upgrade(engine: Engine, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
     """Run the missing migrations in one transaction, one process at a time; return the database's revision.
 
     A database that is newer than this code is left alone. Raises OperationalError when a lock is not free within
-    `timeout_seconds`. Raises UnusableDatabase when the database's encoding is not UTF-8, or another program's tables
+    about `timeout_seconds`. Raises UnusableDatabase when the database's encoding is not UTF-8, or another program's tables
     are in the way.
     """
     give_up_at = time.monotonic() + timeout_seconds

@@ -1,6 +1,7 @@
 """Sends replies: an HTTP/1.1 server with keep-alive, and the ways in which a response can be broken."""
 
 import io
+import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -83,6 +84,8 @@ class Handler(WSGIRequestHandler):
 
     def do_GET(self) -> None:  # noqa: N802 - http.server calls the method of this name
         """Answer a request; raise ClosedOnPurposeError after breaking a response on purpose."""
+        # A client of a proxy sends the scheme and the host, too (RFC 9112, 3.2.2).
+        self.path = re.sub(r"^https?://[^/?]*", "", self.path, flags=re.IGNORECASE)
         environ = self.get_environ() | {
             "wsgi.url_scheme": "http",
             "wsgi.errors": self.get_stderr(),
@@ -166,9 +169,11 @@ class Server(ThreadingMixIn, WSGIServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Answer a connection's requests, until a response is broken or the caller hangs up."""
-        with suppress(ConnectionError):
-            super().finish_request(request, client_address)
-        self._open.discard(request)
+        try:
+            with suppress(ConnectionError):
+                super().finish_request(request, client_address)
+        finally:
+            self._open.discard(request)
 
     def end_connections(self) -> None:
         """Close all open connections."""

@@ -1,6 +1,5 @@
 """The path of a watch in ARCHITECTURE.md names the functions in the order in which they are called."""
 
-import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,9 +13,7 @@ from structlog.testing import LogCapture
 from bridge.db.housekeeping import prune
 from bridge.sandbox import Kind
 from tests.acceptance.stage import staged
-from tests.docs.markdown import ROOT, page, section
-
-LINK = re.compile(r"\[`(\w+)\(\)`\]\(([\w/]+\.py)\)")
+from tests.docs.markdown import functions, page, section
 
 
 @contextmanager
@@ -40,8 +37,8 @@ def recorded() -> Iterator[list[tuple[str, str]]]:
 def test_the_path_of_a_watch_names_functions_in_the_order_of_their_calls(
     sqlite_url: str, logged: LogCapture
 ) -> None:
-    text = section(page("ARCHITECTURE.md"), "The path of one watch")
-    named = [(function, str(ROOT / file)) for function, file in LINK.findall(text)]
+    path = section(page("ARCHITECTURE.md"), "The path of one watch")
+    named = [(function, str(file)) for function, file in functions(path)]
     assert len(named) > 20
     with recorded() as calls, staged(sqlite_url, logged) as stage:
         [task_id] = stage.hubspot.state.add_tasks(Kind.FILE_IMPORT)

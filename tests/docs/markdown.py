@@ -12,6 +12,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 _BLOCK = re.compile(r"(?:<!-- (\w+) -->\n)?( *)```(\w+)\n(.*?)\n *```", re.DOTALL)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_FUNCTION = re.compile(r"\[`(\w+)\(\)`\]\(([\w/]+\.py)\)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +67,11 @@ def codes(cell: str) -> list[str]:
 def links(text: str) -> list[str]:
     """Return the targets of all links."""
     return _LINK.findall(prose(text))
+
+
+def functions(text: str) -> list[tuple[str, Path]]:
+    """Return the functions that a text links, each with its file, in the order of the text."""
+    return [(function, ROOT / file) for function, file in _FUNCTION.findall(text)]
 
 
 def anchors(text: str) -> Iterator[str]:

@@ -21,7 +21,7 @@ from bridge.web.api.registrations import NewWatch
 from bridge.web.problems import Problem
 from bridge.web.request_models import Body, validated
 from tests.docs import code
-from tests.docs.markdown import PAGES, ROOT, Block, blocks, codes, page, rows, section
+from tests.docs.markdown import PAGES, ROOT, Block, blocks, codes, functions, page, rows, section
 
 README = page("README.md")
 ARCHITECTURE = page("ARCHITECTURE.md")
@@ -135,13 +135,11 @@ def test_the_map_shows_every_module_at_the_top() -> None:
 
 
 def test_the_architecture_links_functions_that_are_there() -> None:
-    named = re.findall(r"\[`(\w+)\(\)`\]\(([\w/]+\.py)\)", ARCHITECTURE)
+    named = functions(ARCHITECTURE)
     assert len(named) >= 15
     for function, file in named:
-        assert re.search(rf"^ *def {function}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), (
-            function,
-            file,
-        )
+        text = file.read_text(encoding="utf-8")
+        assert re.search(rf"^ *def {function}\(", text, re.MULTILINE), (function, file)
 
 
 def test_the_table_of_columns_has_them_all() -> None:

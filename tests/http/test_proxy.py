@@ -120,7 +120,7 @@ def test_answers_are_read_in_the_same_way_through_a_tunnel(
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("piece", [b"X: y\r\n", b"x"], ids=["headers", "one header"])
+@pytest.mark.parametrize("piece", [b"X: y\r\n", b"x" * 64], ids=["headers", "one header"])
 def test_a_proxy_that_drips_is_named_and_left_in_time(piece: bytes) -> None:
     with Receiver(dripping(b"HTTP/1.1 200 OK\r\n", piece)) as proxy:
         transport = a_transport(timeout_seconds=0.4, proxy=f"http://127.0.0.1:{proxy.port}")
@@ -131,19 +131,11 @@ def test_a_proxy_that_drips_is_named_and_left_in_time(piece: bytes) -> None:
 
 
 def test_https_goes_through_a_proxy_whose_address_is_of_ipv6() -> None:
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
-
-        def refuse() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65_536)
-                connection.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
-
-        thread = threading.Thread(target=refuse, daemon=True)
-        thread.start()
-        transport = a_transport(proxy=f"http://[::1]:{listener.getsockname()[1]}")
+    with Receiver(answering(b"HTTP/1.1 403 Forbidden\r\n\r\n"), host="::1") as proxy:
+        transport = a_transport(proxy=f"http://[::1]:{proxy.port}")
         answer = transport.send("GET", "https://app.example/x", HEADERS)
         transport.close()
+    assert proxy.requests[0].startswith(b"CONNECT app.example:443 ")
     assert isinstance(answer, NoResponse)
     assert "403" in answer.reason
 

@@ -81,6 +81,22 @@ def test_a_caller_that_asks_for_leave_to_send_its_body_gets_it(hubspot: Caller) 
         assert connection.recv(64).startswith(b"HTTP/1.1 202 ")
 
 
+def test_a_chunk_may_have_an_extension(hubspot: Caller) -> None:
+    document = b'{"access":"PRIVATE","url":"https://files.example.com/a.csv","folderPath":"/"}'
+    host, _, port = hubspot.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        head = f"POST {START_PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head += "Authorization: Bearer sandbox-token\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode() + b"%x;a=b\r\n%b\r\n0\r\n\r\n" % (len(document), document))
+        assert connection.recv(64).startswith(b"HTTP/1.1 202 ")
+
+
+def test_a_request_may_name_the_scheme_and_the_host(hubspot: Caller) -> None:
+    with closing(connection_to(hubspot.url)) as connection:
+        connection.request("GET", f"{hubspot.url}/sandbox/ledger")
+        assert connection.getresponse().status == 200
+
+
 def test_a_stopped_sandbox_answers_nobody_not_even_on_open_connections() -> None:
     with sandbox.running() as running:
         connection = connection_to(running.url)
