@@ -83,15 +83,18 @@ class HubSpotCalls:
         For an account without credentials, returns Granted and leaves the quota as it is: the call that follows on
         `self.hubspot` returns a NoToken without sending a request.
         """
-        now = self.clock()
         with self.engine.begin() as connection:
             account = self._accounts.load(connection, [name])[name]
-            granted = Granted(account=account, lease_ends_at=now + self._lease)
             if not account.has_credentials:
-                return granted  # no request will be sent
+                return Granted(
+                    account=account, lease_ends_at=self.clock() + self._lease
+                )  # nothing will be sent
             limits = store.lock_account_limits(connection, [name])[name]
+            # Only now, because the lock may have been waited for: the request counts from when it can be sent.
+            now = self.clock()
             if not account_limits.grant(account.rate, limits, wanted=1, now=now):
                 return _retry_later(account, limits, now)
+            granted = Granted(account=account, lease_ends_at=now + self._lease)
             spent = account_limits.spend(
                 account.rate, limits, requests=1, lease_ends_at=granted.lease_ends_at, now=now
             )

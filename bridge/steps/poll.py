@@ -122,7 +122,7 @@ class Polls:
             return ()
         return (DEFAULT,) if heartbeats.has_credentials(connection, since=now - ALIVE) else ()
 
-    def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[PollJob]:
+    def claim(self, connection: Connection, shares: Mapping[str, int]) -> list[PollJob]:
         """Claim due watches, at most `shares[account]` of each account; return a job for each watch.
 
         Each job takes one request from its account's quota. When the quota permits fewer requests than `shares` asks
@@ -133,6 +133,8 @@ class Polls:
         accounts = self._accounts.load(connection, shares)
         # Computed again with the rows locked, because other processes may have used the quota since `lanes`.
         limits = store.lock_account_limits(connection, shares)
+        # Only now, because the locks may have been waited for: the requests count from when they can be sent.
+        now = self._clock()
         # One more than the share: if even that is granted, the quota is not what limits the claim.
         granted = _granted(accounts, limits, {name: share + 1 for name, share in shares.items()}, now)
         watches = self._claim_granted(connection, granted, shares, limits, now)

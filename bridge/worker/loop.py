@@ -205,7 +205,7 @@ class Worker:
         with self._engine.begin() as connection:
             return [
                 *self._deliveries.claim(connection, _shares_of(State.DELIVERING, shares), now),
-                *self._polls.claim(connection, _shares_of(State.WATCHING, shares), now),
+                *self._polls.claim(connection, _shares_of(State.WATCHING, shares)),
             ]
 
     def _share(self, more: Mapping[Lane, int]) -> dict[Lane, int]:

@@ -1,8 +1,8 @@
-"""PostgreSQL's row locks are taken in one order by everybody, so that nobody waits for each other in a circle."""
+"""PostgreSQL's row locks: taken in one order, so that nobody waits in a circle, and what a wait for one means."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +15,8 @@ from bridge.db import claims, watches
 from bridge.db.tables import account_breakers
 from bridge.db.tables import watches as watches_table
 from bridge.sandbox import Sandbox
+from bridge.settings import Settings
+from bridge.wiring import Bridge
 from bridge.worker.loop import Worker
 from tests.makers import real_clock
 from tests.postgres import someone_waits
@@ -69,6 +71,34 @@ def test_whoever_waits_for_a_host_s_breaker_holds_no_account_s(
             assert is_free(onlooker, account_breakers, "default")
         holder.rollback()
         saving.result()
+
+
+def done_after_a_wait(installation: Installation, work: Callable[[], Any]) -> tuple[Any, datetime]:
+    """Have `work` wait for the lock of `default`; return what it returned, and when the lock was still held."""
+    with ThreadPoolExecutor(1) as pool, installation.engine.begin() as holder:
+        store.lock_account_limits(holder, {"default"})
+        working = pool.submit(work)
+        until(lambda: someone_waits(installation.engine))
+        held_at = real_clock()
+        holder.rollback()
+        return working.result(), held_at
+
+
+def test_a_poll_counts_from_when_its_account_s_lock_came(
+    installation: Installation, worker: Worker, hubspot: Sandbox, receiver: Receiver
+) -> None:
+    installation.register(hubspot.state.add_tasks(), receiver.url(installation))
+    jobs, held_at = done_after_a_wait(installation, worker._claim)
+    assert [job.claimed_at > held_at for job in jobs] == [True]
+
+
+def test_the_start_of_an_import_counts_from_when_its_account_s_lock_came(
+    installation: Installation, hubspot: Sandbox
+) -> None:
+    bridge = Bridge(Settings.load(installation.env(hubspot.url)))
+    granted, held_at = done_after_a_wait(installation, lambda: bridge.hubspot_calls.acquire("default"))
+    assert granted.lease_ends_at > held_at + timedelta(seconds=LEASE_SECONDS)
+    bridge.engine.dispose()
 
 
 def test_a_claim_never_waits_for_a_watch_that_is_being_saved(

@@ -99,10 +99,10 @@ def test_a_step_whose_lease_ran_out_before_it_began_is_left_to_others(rig: Rig) 
     halts = list[datetime]()
 
     class Halting(Polls):
-        def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[PollJob]:
-            jobs = super().claim(connection, shares, now)
+        def claim(self, connection: Connection, shares: Mapping[str, int]) -> list[PollJob]:
+            jobs = super().claim(connection, shares)
             if not halts:
-                halts.append(now)
+                halts.append(rig.clock())
                 rig.clock.passes(LEASE_SECONDS)
             return jobs
 
@@ -184,11 +184,11 @@ def test_a_bug_in_an_iteration_is_logged_and_does_not_spin(rig: Rig) -> None:
 
         tries = 0
 
-        def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[PollJob]:
+        def claim(self, connection: Connection, shares: Mapping[str, int]) -> list[PollJob]:
             Faulty.tries += 1
             if Faulty.tries == 1:
                 raise ZeroDivisionError
-            return super().claim(connection, shares, now)
+            return super().claim(connection, shares)
 
     [watch] = completed(rig, "T1")
     worker = rig.worker(polls=Faulty)
