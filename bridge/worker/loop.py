@@ -296,8 +296,8 @@ class Worker:
     ) -> Sequence[Job]:
         """Return a delivery job for each watch in `kept` that `_claim_callbacks` has just claimed.
 
-        `kept` holds the results of polls and attempts that `claims.save` has just saved. A step clears the `claimed_by`
-        of its result's `watch`, so this worker's id there means that `_claim_callbacks` has set it.
+        `kept` holds the results that `claims.save` has just saved. Only the watches that `_claim_callbacks` has claimed
+        have this worker's id in `claimed_by`; in all other results it is empty.
         """
         mine = [r for r in kept if r.watch.claimed_by == self.id]
         bodies = {r.watch.id: r.hubspot_body for r in mine if r.hubspot_body is not None}
