@@ -148,7 +148,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Deducts two kinds of requests from accounts' quotas: starts of imports, and checks of accounts."""
+        """Charges each start of an import and each check of an account to the account's quota, before it is sent."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

@@ -36,7 +36,7 @@ CHANGED = "The account was changed: its next request shows whether HubSpot answe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """The signal that HubSpot refused a watch's task or, if `watch_id` is None, the start of an import."""
+    """The signal that HubSpot refused a request: a watch's poll or, if `watch_id` is None, the start of an import."""
 
     reason: str
     watch_id: str | None = None
@@ -59,7 +59,10 @@ class AccountLimits:
 
     @property
     def suspected(self) -> bool:
-        """Whether HubSpot has refused the tasks of at least SUSPECTS watches since the last Success."""
+        """Whether the account, not a task, is the likely cause of HubSpot's refusals.
+
+        True when HubSpot has refused polls of at least SUSPECTS watches since the last Success.
+        """
         return len(self.refused_watches) >= SUSPECTS
 
 

@@ -72,8 +72,8 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
     are free. `most` maps each lane to the most slots that it may ever hold, including the slots that it holds already.
     The lanes take turns, in the order of `most`: at each turn a lane takes one free slot. Before each turn, `ceiling`
     computes how many slots the lane may hold at that moment: when few slots are free, this may be fewer than in `most`.
-    A lane that holds so many already gets no more turns, so a few slots may stay free. The result leaves out lanes that
-    get no slot.
+    A lane that has reached this number gets no more turns, so a few slots may stay free. The result leaves out lanes
+    that get no slot.
     """
     free = slots - sum(held.values())
     free_for_callbacks = max_callbacks(slots) - sum(n for lane, n in held.items() if is_callbacks(lane))
@@ -90,13 +90,12 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
 
 
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
-    """Return how many slots a lane may hold now; a lane that holds fewer may take a free slot.
+    """Return how many slots a lane may hold in total now; a lane that holds fewer may take a free slot.
 
-    `most` is the lane's own limit, and `free` is the number of free slots. `free_for_callbacks` is how many more slots
-    all callbacks together may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`. For a
-    host's callbacks it is also at most `free_for_callbacks`: a host that holds as many slots as are still free for
-    callbacks gets no more. The result falls as slots are taken. In a worker with 8 slots or more, no lane gets all
-    slots.
+    `most` is the lane's own limit, `free` is the number of free slots, and `free_for_callbacks` is how many more slots
+    callbacks may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`. So, in a worker
+    with 8 slots or more, a single lane can never hold all slots. For a host's callbacks, the result is also at most
+    `free_for_callbacks`, so that a host holds no more slots than it leaves free for the callbacks of others.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

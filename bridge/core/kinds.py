@@ -89,7 +89,7 @@ def _is_url(result: object) -> bool:
 def _judged_by(has_result: Callable[[object], bool]) -> Callable[[Mapping[str, Any]], Outcome]:
     """Return a function that finds the outcome in the body of an answer with the status COMPLETE.
 
-    `has_result` says whether the body's `result` is valid.
+    `has_result` gets the body's `result`. If it returns False, the task has failed, despite its status.
     """
 
     def outcome(body: Mapping[str, Any]) -> Outcome:

@@ -144,7 +144,10 @@ def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
 
 
 def limit_wait(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
-    """Return the usage, with `wait_seconds()` limited to `interval_seconds()`."""
+    """Return the usage, changed if need be so that a request may be sent within `interval_seconds()` from `now`.
+
+    A longer wait is shortened by moving `free_at` to an earlier instant.
+    """
     most = tolerance_seconds(rate) + interval_seconds(rate, usage, now=now)
     if _ahead_seconds(usage, now=now) <= most:
         return usage

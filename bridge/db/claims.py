@@ -288,7 +288,7 @@ def lock_overdue(
     The caller's worker has been able to poll without a break from `steady_since` until now. Only watches in the state
     WATCHING are returned, of two kinds:
 
-    - The watch's account is paused now, and the watch's deadline is at `steady_since` or later.
+    - The watch's account is paused now, and the watch's deadline passed between `steady_since` and now.
     - The watch's deadline and `due_at` are both at least `grace_seconds` ago. Watches of this kind are returned only
       when `steady_since` is at least `grace_seconds` ago, too.
     """

@@ -25,7 +25,10 @@ _ALWAYS = true()
 
 
 class DueLanes:
-    """Finds the lanes with due watches of one state. Remembers the last look; not thread-safe."""
+    """Finds the lanes with due watches of one state: accounts with due polls, or hosts with due callbacks.
+
+    Remembers the lanes that `look` has found; the next `look` checks these lanes again. Not thread-safe.
+    """
 
     def __init__(self, state: State) -> None:
         self._state = state

@@ -73,9 +73,9 @@ class Cipher:
 
 
 def is_used(connection: Connection) -> bool:
-    """Return whether `check_keys` has stored the encrypted KNOWN_TEXT in the database.
+    """Return whether an encryption key has been used with the database, so that its processes need this key.
 
-    A database that holds the text is in use: a process needs the key with which the text is encrypted.
+    This is so once `check_keys` has stored the encrypted KNOWN_TEXT.
     """
     return inspect(connection).has_table(canaries.name) and bool(connection.scalar(select(canaries.c.id)))
 

@@ -69,9 +69,9 @@ def _issued(cipher: Cipher, row: Row[Any]) -> TokenPair | None:
 def add(connection: Connection, cipher: Cipher, account: str, origin: str) -> StoredTokens:
     """Make sure that the account has a row with this `origin`, and return the row.
 
-    StoredTokens says what `origin` is. A row with the same `origin` is kept, with its tokens. A row with another
-    `origin` is replaced by a new one. A new row has no tokens. Raises WrongSecretKey when the tokens of the kept row
-    cannot be decrypted.
+    `origin` is the hash of the API's address and of the OAuth credentials, as in StoredTokens. A row with the same
+    `origin` is kept, with its tokens. A row with another `origin` is replaced by a new one. A new row has no tokens.
+    Raises WrongSecretKey when the tokens of the kept row cannot be decrypted.
     """
     empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
     row = {"origin": origin, **empty, **_NOTHING}

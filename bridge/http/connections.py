@@ -147,7 +147,7 @@ class _Incoming:
 
 
 class _Response(HTTPResponse):
-    """Reads with a _Reader."""
+    """An HTTPResponse that reads its socket through a _Reader."""
 
     def __init__(self, sock: socket, *arguments: Any, **options: Any) -> None:
         super().__init__(_Incoming(sock), *arguments, **options)  # type: ignore[arg-type]

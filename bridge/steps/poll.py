@@ -232,9 +232,10 @@ def _granted(
 
 
 def time_out_overdue(engine: Engine, now: datetime, *, steady_since: datetime) -> int:
-    """Give at most OVERDUE_BATCH watches the outcome `timed_out`, without a last poll; return how many.
+    """Time out watches that are past their deadline and cannot get a last poll; return how many.
 
-    `claims.lock_overdue` says which watches these are, and what `steady_since` is.
+    `steady_since` is the instant since which this worker has been able to poll without a break. At most OVERDUE_BATCH
+    watches get the outcome `timed_out` at a time; `claims.lock_overdue` holds the exact rule.
     """
     with engine.begin() as connection:
         late = claims.lock_overdue(

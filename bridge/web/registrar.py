@@ -74,7 +74,7 @@ class Registrar:
             self._added[client] += watches
 
     def forget_counts(self) -> None:
-        """Drop every client's count of open watches: a redelivery may have opened watches of any client again."""
+        """Have open watches counted anew for every client, after a redelivery may have opened watches again."""
         with self._lock:
             self._counts.clear()
 

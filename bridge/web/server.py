@@ -1,8 +1,12 @@
 """The HTTP server of the web processes: gunicorn manages the processes, waitress serves HTTP in them.
 
-This module adds five things to waitress: time-outs for slow clients; buffers for long responses, so that no thread
-waits for a client that reads slowly; error responses in the form of RFC 9457; time to read them, for a client whose
-request is refused before all of it is sent; and a shutdown that gives open requests time to finish.
+This module adds five things to waitress:
+
+- time-outs for slow clients;
+- buffers for long responses, so that no thread waits for a client that reads slowly;
+- error responses in the form of RFC 9457;
+- a late close of connections whose request was refused before all of it was sent, so that the client can read why;
+- a shutdown that gives open requests time to finish.
 
 waitress has no documented way to any of these. What each needs of waitress's own classes, and what fails without it, is
 in docs/decisions/11-waitress-serves.md.

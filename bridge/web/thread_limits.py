@@ -12,7 +12,7 @@ RETRY_AFTER_SECONDS = 5
 
 
 class ThreadLimit:
-    """Limits how many requests carry out the same long operation at a time in a process. Thread-safe."""
+    """Limits how many requests of a process carry out the same long operation at a time. Thread-safe."""
 
     def __init__(self, what: str, most: int, *, waiting: int = 0) -> None:
         """Limit the operation to `most` requests at a time; up to `waiting` more may wait for their turn.

@@ -98,9 +98,9 @@ class Worker:
         return abs(now - self._succeeded_at) < HANGS_AFTER
 
     def drain(self) -> None:
-        """Run the loop until it claims nothing more, no request is in flight and no result is unsaved.
+        """Claim and do jobs until there is none left to claim, no request is in flight and no result is unsaved.
 
-        Returns earlier when the `grace_seconds` of `wind_down` are over.
+        After `wind_down`, claims nothing more, and returns when its `grace_seconds` are over at the latest.
         """
         with self._draining:
             while self._iterate() and time.monotonic() < self._stop_at:
@@ -185,7 +185,10 @@ class Worker:
         return self._polls.work(job) if isinstance(job, poll.PollJob) else self._deliveries.work(job)
 
     def _claim(self) -> list[Job]:
-        """Claim due watches, at most as many as fit in the pool, fairly among lanes; return their jobs."""
+        """Claim due watches, at most as many as fit in the pool; return their jobs.
+
+        The pool's room is shared fairly among the accounts with due polls and the hosts with due callbacks.
+        """
         if self._pool.room <= 0:
             return []
         now = self._clock()
@@ -294,11 +297,8 @@ class Worker:
     def _next_jobs(
         self, connection: Connection, kept: Sequence[claims.StepResult], now: datetime
     ) -> Sequence[Job]:
-        """Return a delivery job for each watch in `kept` that `_claim_callbacks` has just claimed.
-
-        `kept` holds the results that `claims.save` has just saved. Only the watches that `_claim_callbacks` has claimed
-        have this worker's id in `claimed_by`; in all other results it is empty.
-        """
+        """Return a delivery job for each saved result in `kept` whose watch `_claim_callbacks` has just claimed."""
+        # Nothing else sets `claimed_by` in a result.
         mine = [r for r in kept if r.watch.claimed_by == self.id]
         bodies = {r.watch.id: r.hubspot_body for r in mine if r.hubspot_body is not None}
         return self._deliveries.jobs(connection, [r.watch for r in mine], bodies, now)

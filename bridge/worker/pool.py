@@ -41,9 +41,11 @@ class _Queue:
 class WorkerPool:
     """A limited number of threads, each started when it is first needed, and the jobs that wait for them.
 
-    `jobs_per_lane` counts each lane's jobs in the pool. `recently_freed` counts the slots that each lane's jobs freed
-    in the last QUEUE_SECONDS; slots freed by failed jobs are not counted, because a failed job halts its lane (see
-    `submit`). `submit`, `collect` and `take_back` must not be called by two threads at the same time.
+    A lane is one account's polls, or one host's callbacks. `jobs_per_lane` counts each lane's jobs in the pool.
+    `recently_freed` counts each lane's jobs that ended in the last QUEUE_SECONDS and so freed a thread. A failed job
+    does not count, because it halts its lane (see `submit`).
+
+    `submit`, `collect` and `take_back` must not be called by two threads at the same time.
     """
 
     def __init__(
