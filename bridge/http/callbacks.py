@@ -76,7 +76,7 @@ class CallbackSender:
     ) -> HttpResponse | NoResponse | NotSent:
         """Sign `body` and POST it unchanged, with `at` as the timestamp; return the result.
 
-        The time limit is `timeout_seconds` or `within_seconds`, whichever is shorter. `message_id` is sent as
+        The time limit is the sender's `timeout_seconds`, or `within_seconds` if that is shorter. `message_id` is sent as
         `webhook-id`; `traceparent` is sent as the header of that name, unless it is None. The result is NotSent when
         the URL or all addresses of its host are refused, or when too many other host names are being looked up.
         Raises ValueError when `secrets` is empty, or a secret is malformed.
