@@ -111,7 +111,7 @@ def _day_lines(day: ActivityTotals) -> Iterator[str]:
 def _troubles(found: Attention) -> Iterator[str]:
     """Yield the texts to print, two for each kind of trouble that was found.
 
-    The first text is the title; the second is a table of what is in trouble, and then what to do. If no worker is
+    The first text is the title; the second is a table of what is in trouble, followed by advice. If no worker is
     alive, this trouble comes first, and its second text has no table.
     """
     members = _members(found)

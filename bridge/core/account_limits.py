@@ -232,9 +232,9 @@ def _with(refused: tuple[str, ...], watch_id: str | None) -> tuple[str, ...]:
 
 
 def suspicion(reason: str) -> str:
-    """Return a message about a suspected account: why HubSpot refused a task, and what to check.
+    """Return a message about an account that may itself be the cause of HubSpot's refusals.
 
-    `reason` says why HubSpot refused the task, without a final dot.
+    It says why HubSpot refused a task (the `reason`, without a final dot), and what to check.
     """
     return (
         f"{reason}. HubSpot refused {SUSPECTS} different tasks of the account in a row: check that its token is "

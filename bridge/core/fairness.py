@@ -31,7 +31,7 @@ def is_callbacks(lane: Lane) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueLane:
-    """A lane with due watches; a worker may claim at most `more` of these watches now.
+    """A lane (an account's polls or a host's callbacks) with due watches, of which a worker may claim `more` now.
 
     `since` is when the lane's wait began: when the first of the due watches fell due. For a host whose trial
     request is due, `since` is the end of the host's pause, if that came later. `recovering` is true for a host whose
@@ -93,9 +93,8 @@ def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
     """Return how many slots a lane may hold in total now; a lane that holds fewer may take a free slot.
 
     `most` is the lane's own limit, `free` is the number of free slots, and `free_for_callbacks` is how many more slots
-    callbacks may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`. So, in a worker
-    with 8 slots or more, a single lane can never hold all slots. For a host's callbacks, the result is also at most
-    `free_for_callbacks`, so that a host holds no more slots than it leaves free for the callbacks of others.
+    callbacks may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`; for a host's callbacks
+    it is also at most `free_for_callbacks`. It falls as slots are taken, so that some stay free for other lanes.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

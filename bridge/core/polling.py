@@ -105,8 +105,8 @@ def after_answer(
 ) -> PollDecision:
     """Decide what follows from HubSpot's `answer` to a poll; `jitter` is a random number from -1 to 1.
 
-    A watch is rejected when its `refusals` reach REFUSALS. If its account is `suspected`, the refusals must also
-    span at least SPREAD_SECONDS.
+    A watch is rejected when its `refusals` reach REFUSALS. `suspected` says that the account, not the task, may be the
+    cause of the refusals: then they must also span at least SPREAD_SECONDS.
     """
     classified = classify(kind, answer, now=now)
     decided = partial(PollDecision, signal=signal_of(classified, watch.id), result=classified.result)

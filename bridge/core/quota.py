@@ -45,8 +45,8 @@ class Rate:
 class Usage:
     """An account's use of its quota, and what HubSpot's newest rate-limit headers report as left.
 
-    `free_at` is when the next request would be sent if all of the account's requests were evenly spaced; None before
-    the first request. `headroom` (0.05 to 1) is a factor for the account's request rate: the smaller, the slower.
+    `free_at` is when the next request would be sent at an even pace. A burst may be sent earlier. None before the first
+    request. `headroom` (0.05 to 1) is a factor for the account's request rate: the smaller, the slower.
     `daily_remaining` is how many of the day's requests are left; None when this is not known. `observed_at` is when
     the headers came; None when no headers are known.
     """

@@ -122,10 +122,11 @@ def claim_urgent(
 def claim_least_refused(
     connection: Connection, account: str, claimant: Claimant, now: datetime
 ) -> list[Watch]:
-    """Claim the due watch with the fewest refusals in a row; its poll is the trial request of a suspected account.
+    """Claim the account's due watch whose task HubSpot has refused the fewest times in a row.
 
-    Before the call, the caller locks the account's limits; after it, the caller makes the account's breaker half
-    open. Returns the watch in a list, or an empty list when no watch is due.
+    Its poll is the trial request of an account that may itself be the cause of the refusals. The caller has locked the
+    account's limits, and makes the account's breaker half open if a watch was claimed. Returns the watch in a list, or
+    an empty list when no watch is due.
     """
     rows = connection.execute(_CLAIM_LEAST_REFUSED, {"lane": account, "count": 1} | claimant.terms(now))
     return [to_watch(row) for row in rows]

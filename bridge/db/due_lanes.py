@@ -27,7 +27,7 @@ _ALWAYS = true()
 class DueLanes:
     """Finds the lanes with due watches of one state: accounts with due polls, or hosts with due callbacks.
 
-    Remembers the lanes that `look` has found; the next `look` checks these lanes again. Not thread-safe.
+    Most calls of `look` check only the lanes that the last one found, and what has fallen due since. Not thread-safe.
     """
 
     def __init__(self, state: State) -> None:

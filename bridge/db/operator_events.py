@@ -51,7 +51,11 @@ class ClaimedEvent:
 
 
 def add(connection: Connection, events: Iterable[OperatorEvent]) -> None:
-    """Store events to be sent. Call this last in a transaction: the rows stay locked until the commit."""
+    """Store events to be sent.
+
+    An event is merged into the stored one of the same type and subject, if no attempt has been made to send that yet.
+    Call this last in a transaction, because other transactions with the same event wait until the commit.
+    """
     # Rows are locked in the same order everywhere, so that two transactions cannot deadlock.
     if rows := [_row(event) for event in sorted(events, key=attrgetter("type", "subject"))]:
         connection.execute(_merging(dialect_insert(connection, operator_events)), rows)

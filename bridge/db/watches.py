@@ -82,7 +82,7 @@ _LOCKED = select(*COLUMNS).where(in_parameter(watches.c.id, "ids")).order_by(wat
 def save(connection: Connection, changed: Watch) -> None:
     """Save a changed watch, whose row the caller has locked.
 
-    Also clears the registration key of a withdrawn watch.
+    Also clears the registration key of a withdrawn watch, so that the same task can be registered anew.
     """
     save_watches(connection, [changed])
     if changed.state is State.WITHDRAWN:

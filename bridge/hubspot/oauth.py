@@ -150,9 +150,9 @@ class OAuthTokens:
         """Return a token, refreshed if needed, or a NoToken; None if the caller must wait, and call again.
 
         While another process refreshes the token, the old token is returned if it can still be used, else None.
-        `refused` is the access token that HubSpot has just refused, or None. It is returned again only if it is still
-        the newest token and was issued less than AT_FAULT_HOLD_SECONDS ago: HubSpot would probably refuse a new token
-        as well.
+        `refused` is the access token that HubSpot has just refused, or None. A refused token is replaced by a new one.
+        But if it is the newest token and was issued less than AT_FAULT_HOLD_SECONDS ago, it is returned again, because
+        HubSpot would probably refuse a new token as well.
         """
         if fresh := self._fresh(account, refused):
             return fresh

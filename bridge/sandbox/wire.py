@@ -168,7 +168,7 @@ class Server(ThreadingMixIn, WSGIServer):
         super().process_request(request, client_address)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Answer a connection's requests, until a response is broken or the caller hangs up."""
+        """Answer a connection's requests, until a fault breaks off a response or the caller hangs up."""
         try:
             with suppress(ConnectionError):
                 super().finish_request(request, client_address)

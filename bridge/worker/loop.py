@@ -131,7 +131,10 @@ class Worker:
                 log.warning("leases_given_back", watches=given)
 
     def _iterate(self) -> bool:
-        """Collect, save and claim once; return whether jobs, unsaved results or watches to give back are left."""
+        """Make one pass: collect the results of jobs, save them, and claim due watches.
+
+        Returns whether anything is left to finish: jobs, unsaved results, or watches to give back.
+        """
         self._unsaved += self._pool.collect(TICK_SECONDS)
         self._unstarted += [job.watch for job in self._pool.take_back(everything=self._stopping.is_set())]
         wait = BACK_OFF_SECONDS[min(self._failures, len(BACK_OFF_SECONDS) - 1)]
@@ -279,11 +282,11 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Return the results of all polls; in some of them the watch is claimed, to send its callback at once.
+        """Return the results of all polls, and claim some watches in them to send their callbacks at once.
 
-        Only watches whose tasks have just ended are claimed, and no more than the pool has room for. A stopping worker
-        claims no watch. `_claim_callbacks` writes nothing to the database: it sets `due_at` and `claimed_by` in the
-        result's `watch`. The caller saves all results, and the claims with them.
+        To claim a watch is to set `due_at` and `claimed_by` in the result's `watch`. The caller saves the results, and
+        the claims with them. Only watches whose tasks have just ended are claimed, and no more than the pool has room
+        for. A stopping worker claims none.
         """
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]

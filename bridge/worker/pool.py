@@ -177,15 +177,15 @@ class WorkerPool:
             finished = [self._finished.get(timeout=timeout_seconds)]
         except Empty:
             return []
-        self._wait_for_batch(len(self._jobs) // 2)
+        self._wait_for_finished(len(self._jobs) // 2 - 1)
         while not self._finished.empty():
             finished.append(self._finished.get())
         return finished
 
-    def _wait_for_batch(self, enough: int) -> None:
-        """Wait up to 15 ms until `enough` jobs are done, counting the one that the caller has already taken."""
+    def _wait_for_finished(self, enough: int) -> None:
+        """Wait until `_finished` holds the results of `enough` jobs, but at most 15 ms."""
         for _ in range(GATHER_LOOKS):
-            if self._finished.qsize() >= enough - 1:
+            if self._finished.qsize() >= enough:
                 return
             time.sleep(GATHER_SECONDS)
 
