@@ -94,7 +94,7 @@ def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
 
     `most` is the lane's own limit, `free` is the number of free slots, and `free_for_callbacks` is how many more slots
     callbacks may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`; for a host's callbacks
-    it is also at most `free_for_callbacks`. It falls as slots are taken, so that some stay free for other lanes.
+    it is also at most `free_for_callbacks`, so a host that holds 3 slots gets none of the last 2.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

@@ -164,9 +164,10 @@ class Deliveries:
         *,
         recovering: Collection[str] = (),
     ) -> list[DeliveryJob]:
-        """Return a job for each claimed watch; `recovering` names the hosts that are paused or in slow start.
+        """Return a job for each claimed watch.
 
-        `bodies`: HubSpot's answers as JSON text, by watch id; missing answers are read from the database.
+        `bodies` holds HubSpot's answers as JSON text, by watch id; missing answers are read from the database.
+        `recovering` names the hosts that are paused or in slow start, for `DeliveryJob.host_recovering`.
         """
         if not watches:
             return []

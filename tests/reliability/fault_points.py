@@ -53,7 +53,7 @@ def _before_the_commit(owner: Any, name: str, where: Callable[..., bool] = lambd
     return Boundary(owner=owner, name=name, after=True, where=where, in_transaction=True)
 
 
-def _has_shares(_step: Any, _connection: Any, shares: Any, _now: Any) -> bool:
+def _has_shares(_step: Any, _connection: Any, shares: Any, *_: Any) -> bool:
     return bool(shares)
 
 
