@@ -148,7 +148,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Charges each start of an import and each check of an account to the account's quota, before it is sent."""
+        """Charges requests that are not polls to the accounts' quotas, before they are sent."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

@@ -93,8 +93,8 @@ def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
     """Return how many slots a lane may hold in total now; a lane that holds fewer may take a free slot.
 
     `most` is the lane's own limit, `free` is the number of free slots, and `free_for_callbacks` is how many more slots
-    callbacks may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`; for a host's callbacks
-    it is also at most `free_for_callbacks`, so a host that holds 3 slots gets none of the last 2.
+    callbacks may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`. For a host's callbacks
+    it is also at most `free_for_callbacks`: when callbacks may take only 2 more slots, a host that holds 2 gets none.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

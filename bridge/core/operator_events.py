@@ -48,7 +48,7 @@ class OperatorEvent:
 
 
 def new_event(type_: OperatorEventType, subject: str, reason: str | None, at: datetime) -> OperatorEvent:
-    """Return an event that happened once, at the instant `at`; `reason` is None when it is not known."""
+    """Return an event with a count of 1, which happened at the instant `at`; `reason` is None when it is not known."""
     sentence = f"{(reason or 'The reason is not known').rstrip('.')}."
     return OperatorEvent(type=type_, subject=subject, reason=sentence, since=at, last_at=at)
 

@@ -55,7 +55,7 @@ _LOCKED = {
 
 
 def all_account_limits(connection: Connection) -> dict[str, AccountLimits]:
-    """Return the limits of every account that has a row, by name."""
+    """Return the saved limits, by account name; an account without saved limits is left out."""
     return {row.name: _to_limits(row) for row in connection.execute(select(account_breakers))}
 
 
@@ -164,7 +164,7 @@ def take_trial(connection: Connection, name: str, *, seen: datetime, until: date
 def release_trials(
     connection: Connection, state: State, leases: Collection[tuple[str, datetime]], now: datetime
 ) -> None:
-    """Make another trial request due now for each claimed trial that will bring no result.
+    """Let each trial whose claim will bring no result be claimed again from `now` on.
 
     `state` is `watching` for trials of accounts, `delivering` for trials of hosts. `leases` holds the (account or
     host, end of the lease) of each claim that will bring no result. Claims that were not for a trial are ignored.

@@ -124,9 +124,9 @@ def claim_least_refused(
 ) -> list[Watch]:
     """Claim the account's due watch whose task HubSpot has refused the fewest times in a row.
 
-    Its poll is the trial request of an account that may itself be the cause of the refusals. The caller has locked the
-    account's limits, and makes the account's breaker half open if a watch was claimed. Returns the watch in a list, or
-    an empty list when no watch is due.
+    This watch's poll is the account's trial request: its task is the least likely cause of the refusals. The caller has
+    locked the account's limits, and makes the account's breaker half open if a watch was claimed. Returns the watch in
+    a list, or an empty list when no watch is due.
     """
     rows = connection.execute(_CLAIM_LEAST_REFUSED, {"lane": account, "count": 1} | claimant.terms(now))
     return [to_watch(row) for row in rows]

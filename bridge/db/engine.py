@@ -65,7 +65,7 @@ class NoDatabase(Exception):
 
 
 class NotPrepared(Exception):
-    """The database was away when the bridge started, and is not checked yet."""
+    """The database could not be reached when the bridge started, and its schema is not checked yet."""
 
     def __init__(self) -> None:
         super().__init__(str(self.__doc__))

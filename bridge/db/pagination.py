@@ -115,9 +115,10 @@ def page(
 def count_some_redeliverable(connection: Connection, filters: Filters) -> tuple[int, bool]:
     """Count the redeliverable watches that match `filters`, among the newest rows only.
 
-    Runs one query for each WHERE condition that `_index_parts` returns, and adds up the counts. Each query looks at
-    the newest MOST_SCANNED_TO_COUNT rows that meet this condition and the bounds of `filters` on `created_at`.
-    Returns the sum and a flag: True means that the sum is complete, False means that more watches may match.
+    Runs one query for each WHERE condition that `_index_parts` returns, and adds up the counts. Each query takes the
+    newest MOST_SCANNED_TO_COUNT rows that meet this condition and the bounds of `filters` on `created_at`, and counts
+    those of them that match all of `filters`. Returns the sum and a flag: True means that the sum is complete, False
+    means that more watches may match.
     """
     is_match = and_(IS_REDELIVERABLE, *conditions(filters))
     count, is_all = 0, True

@@ -154,7 +154,7 @@ class _Response(HTTPResponse):
 
 
 class _Connection(HTTPConnection):
-    """Opens its socket with the current thread's Exchange, so that the deadline and the guard apply."""
+    """An HTTPConnection whose socket the current thread's Exchange opens, with its deadline and its guard."""
 
     response_class = _Response
 

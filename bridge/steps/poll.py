@@ -69,7 +69,7 @@ class FinishedPoll:
 
 
 class Polls:
-    """Claims due watches that are `watching`, polls HubSpot, and updates the accounts' limits."""
+    """Claims due watches that are `watching`, polls HubSpot, and updates the accounts' use of quota and breakers."""
 
     state = State.WATCHING
 

@@ -45,7 +45,7 @@ class GroupCommit(Generic[Request, Result]):
         self._pending: list[_Pending[Request, Result]] = []
 
     def __call__(self, request: Request) -> Result:
-        """Wait until `commit` has been called for a group with this request; return the request's result.
+        """Wait until `commit` has handled a group with this request; return the request's result.
 
         If `commit` raised an exception for the group, raises the same exception.
         """

@@ -74,7 +74,10 @@ class Registrar:
             self._added[client] += watches
 
     def forget_counts(self) -> None:
-        """Have open watches counted anew for every client, after a redelivery may have opened watches again."""
+        """Forget every client's count of open watches, so that it is counted anew when it is next needed.
+
+        Call this after a redelivery that may have opened watches of any client again.
+        """
         with self._lock:
             self._counts.clear()
 

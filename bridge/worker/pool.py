@@ -59,8 +59,9 @@ class WorkerPool:
     ) -> None:
         """`work` does a job, in one of up to `count` threads; it returns None when there is nothing to save.
 
-        `max_per_lane` limits how many jobs of the same lane may be at work at once: WATCHING holds the limit for
-        polls, DELIVERING that for callbacks. A job that has waited for `start_within_seconds` is not started.
+        `max_per_lane` limits how many jobs of the same lane may be at work at once: WATCHING holds the limit for an
+        account's polls, DELIVERING that for a host's callbacks. A job that has waited for `start_within_seconds` is
+        not started.
         """
         self._count = count
         self._start_within_seconds = start_within_seconds
