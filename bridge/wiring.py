@@ -148,7 +148,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Charges requests that are not polls to the accounts' quotas, before they are sent."""
+        """Counts starts of imports and checks of accounts against the accounts' quotas."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

@@ -47,8 +47,8 @@ def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: d
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account that has polls due for OVERDUE_AFTER or longer.
 
-    Left out are accounts whose breaker is open or half open. Left out, too, are accounts that are still being polled:
-    the polls of such an account are late only because of its quota.
+    Left out are accounts whose breaker is open or half open. Left out, too, are accounts of which a task was polled a
+    short while ago (SERVED): their other polls are late only because of their quota.
     """
     late = _late(connection, State.WATCHING, now)
     # Each request moves an account's `free_at` forward.

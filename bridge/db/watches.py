@@ -173,8 +173,8 @@ def newest_callback_urls(connection: Connection) -> Sequence[str]:
 def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
     """Return the kinds of an account's watches; some may be missing, because the search is bounded.
 
-    Reads up to NEWEST_SCANNED of the account's `watching` watches, whichever the database finds first, and those of its
-    watches, in any state, that are among the NEWEST_SCANNED newest of all accounts.
+    Two groups are read: up to NEWEST_SCANNED of the account's `watching` watches, whichever the database finds first,
+    and the NEWEST_SCANNED newest watches of all accounts, of which only the account's own count.
     """
     to_poll = select(watches.c.kind).where(watches.c.account == account, is_state(State.WATCHING))
     newest = select(watches.c.account, watches.c.kind).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)

@@ -154,7 +154,7 @@ class _Response(HTTPResponse):
 
 
 class _Connection(HTTPConnection):
-    """An HTTPConnection whose socket the current thread's Exchange opens, with its deadline and its guard."""
+    """An HTTPConnection that lets the current thread's Exchange open its socket, under the Exchange's deadline."""
 
     response_class = _Response
 
