@@ -41,7 +41,9 @@ def _locked(
     wanted = {"names": list(names)}
     rows = list(connection.execute(_LOCKED[table], wanted))
     if missing := set(names) - {row.name for row in rows}:
-        add = dialect_insert(connection, table).on_conflict_do_nothing()
+        add = dialect_insert(connection, table)
+        # Locks a row that another transaction has added meanwhile, which a third one could delete otherwise.
+        add = add.on_conflict_do_update(index_elements=["name"], set_={"name": add.excluded.name})
         connection.execute(add, [{"name": name, **new} for name in sorted(missing)])
         rows = list(connection.execute(_LOCKED[table], wanted))
     return rows

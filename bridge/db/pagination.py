@@ -26,7 +26,7 @@ MOST_SCANNED_TO_COUNT = 250
 FURTHER = 4  # each step of `_find` looks at this many times as many rows as the step before
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CURSOR = re.compile(r"(-?)(?:(\d{1,17})\.)?([A-Za-z0-9_]{8,64})", re.ASCII)
+_CURSOR = re.compile(r"(-?)(=?)(?:(\d{1,17})\.)?([A-Za-z0-9_]{8,64})", re.ASCII)
 
 
 class Order(StrEnum):
@@ -45,7 +45,7 @@ _KEYS: dict[Order, tuple[ColumnElement[Any], ...]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cursor:
-    """A position in a list: after a watch or, with `backwards`, before it.
+    """Where a page begins: after a watch or, with `backwards`, before it; with `inclusive`, at the watch itself.
 
     `ended_at` is None in a list that is sorted by `created_at`. `str(cursor)` is the text that clients get.
     """
@@ -53,10 +53,16 @@ class Cursor:
     watch_id: str
     ended_at: datetime | None = None
     backwards: bool = False
+    inclusive: bool = False
+
+    def turned(self) -> "Cursor":
+        """Return the cursor of the page that begins at the same place and goes in the other direction."""
+        return replace(self, backwards=not self.backwards, inclusive=not self.inclusive)
 
     def __str__(self) -> str:
         instant = "" if self.ended_at is None else f"{(self.ended_at - _EPOCH) // timedelta(microseconds=1)}."
-        return _encoded(f"{'-' if self.backwards else ''}{instant}{self.watch_id}")
+        signs = f"{'-' if self.backwards else ''}{'=' if self.inclusive else ''}"
+        return _encoded(f"{signs}{instant}{self.watch_id}")
 
     @classmethod
     def read(cls, text: str) -> "Cursor | None":
@@ -68,8 +74,9 @@ class Cursor:
         # b64decode skips characters that are not base64, so the text must also equal what `_encoded` makes.
         if found is None or _encoded(found[0]) != text:
             return None
-        ended_at = _EPOCH + timedelta(microseconds=int(found[2])) if found[2] else None
-        return cls(watch_id=found[3], ended_at=ended_at, backwards=bool(found[1]))
+        minus, equals, ended, watch_id = found.groups()
+        ended_at = _EPOCH + timedelta(microseconds=int(ended)) if ended else None
+        return cls(watch_id=watch_id, ended_at=ended_at, backwards=bool(minus), inclusive=bool(equals))
 
     def fits(self, order: Order) -> bool:
         """Return whether the cursor comes from a list sorted by `order`."""
@@ -98,18 +105,12 @@ def page(
 ) -> Page:
     """Return the page at the cursor, at most `limit` watches; without a cursor, the first page."""
     listed, on = _find(connection, filters, order, cursor, limit)
-    back = _cursor(listed[0], order) if listed else cursor
-    if cursor is not None and cursor.backwards:
-        return Page(
-            watches=listed[::-1],
-            following=_turned(back, backwards=False),
-            previous=_turned(on, backwards=True),
-        )
-    return Page(
-        watches=listed,
-        following=_turned(on, backwards=False),
-        previous=_turned(back, backwards=True) if cursor else None,
-    )
+    if cursor is None:
+        return Page(watches=listed, following=on, previous=None)
+    back = _beyond(listed[0], order, backwards=not cursor.backwards) if listed else cursor.turned()
+    if cursor.backwards:
+        return Page(watches=listed[::-1], following=back, previous=on)
+    return Page(watches=listed, following=on, previous=back)
 
 
 def count_some_redeliverable(connection: Connection, filters: Filters) -> tuple[int, bool]:
@@ -136,12 +137,9 @@ def count_some_redeliverable(connection: Connection, filters: Filters) -> tuple[
     return count, is_all
 
 
-def _turned(cursor: Cursor | None, *, backwards: bool) -> Cursor | None:
-    return cursor and replace(cursor, backwards=backwards)
-
-
-def _cursor(row: Watch | Row[Any], order: Order) -> Cursor:
-    return Cursor(watch_id=row.id, ended_at=row.ended_at if order is Order.ENDED_AT else None)
+def _beyond(row: Watch | Row[Any], order: Order, *, backwards: bool) -> Cursor:
+    ended_at = row.ended_at if order is Order.ENDED_AT else None
+    return Cursor(watch_id=row.id, ended_at=ended_at, backwards=backwards)
 
 
 def _find(
@@ -159,12 +157,12 @@ def _find(
         looked_at = _look(connection, filters, order, on, most)
         keys += [row for row in looked_at if row.is_match]
         if len(keys) > limit:
-            on = _cursor(keys[limit - 1], order)
+            on = _beyond(keys[limit - 1], order, backwards=backwards)
             break
         if len(looked_at) < most:
             on = None
             break
-        on = _turned(_cursor(looked_at[-1], order), backwards=backwards)
+        on = _beyond(looked_at[-1], order, backwards=backwards)
         left -= most
         most = min(FURTHER * most, left)
     by_ids = select(*COLUMNS).where(in_parameter(watches.c.id, "ids"))
@@ -176,12 +174,12 @@ def _find(
 def _look(
     connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, most: int
 ) -> Sequence[Row[Any]]:
-    """Return up to `most` rows beyond `cursor`; each row's `is_match` says whether the row meets all filters.
+    """Return up to `most` rows from `cursor` on; each row's `is_match` says whether the row meets all filters.
 
     The rows are found by the conditions of `_index_parts` and `_bounds` alone, so some may not meet all filters.
     """
     backwards = cursor is not None and cursor.backwards
-    bounds = [*conditions(_bounds(filters, order)), *_beyond(cursor, order)]
+    bounds = [*conditions(_bounds(filters, order)), *_from(cursor, order)]
     # A column, not a WHERE condition: with a condition, the database might read all rows of another index.
     is_match = case((and_(true(), *conditions(filters)), 1), else_=0).label("is_match")
     rows: list[Any] = [
@@ -229,14 +227,16 @@ def _bounds(filters: Filters, order: Order) -> Filters:
     return Filters(**{name: getattr(filters, name) for name in (f"{stem}_after", f"{stem}_before")})
 
 
-def _beyond(cursor: Cursor | None, order: Order) -> list[ColumnElement[bool]]:
+def _from(cursor: Cursor | None, order: Order) -> list[ColumnElement[bool]]:
     if cursor is None:
         return []
     here: list[Any] = [literal(cursor.watch_id)]
     if order is Order.ENDED_AT:
         here.insert(0, literal(cursor.ended_at, Instant))
-    key = tuple_(*_KEYS[order])
-    return [key > tuple_(*here) if cursor.backwards else key < tuple_(*here)]
+    key, position = tuple_(*_KEYS[order]), tuple_(*here)
+    if cursor.inclusive:
+        return [key >= position if cursor.backwards else key <= position]
+    return [key > position if cursor.backwards else key < position]
 
 
 def _direction(order: Order, *, backwards: bool) -> list[ColumnElement[Any]]:

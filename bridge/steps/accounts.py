@@ -100,17 +100,19 @@ def remove(
     this name is stored, or when the account's tasks are being watched. But `default` can be removed even while its
     tasks are being watched.
     """
+    not_stored = AccountNotRemoved(known=False, reason=f"There is no stored account {name}.")
     with engine.begin() as connection:
         account = accounts.load(connection, [name])[name]
         if not account.stored:
-            return AccountNotRemoved(known=False, reason=f"There is no stored account {name}.")
+            return not_stored
         if name != DEFAULT and watches.is_watched(connection, name):
             why = f"Tasks in {name} are being watched: withdraw their watches first."
             return AccountNotRemoved(known=True, reason=why)
         limits = breakers.lock_account_limits(connection, [name])[name]
         removed = _status(connection, account, limits, now)
-        accounts.remove(connection, name)
         breakers.forget_account(connection, name)
+        if not accounts.remove(connection, name):
+            return not_stored  # another request has removed it, while this one waited for the lock
         if limits.breaker.paused:
             over = new_event(OperatorEventType.ACCOUNT_RESUMED, name, "The account was removed.", now)
             outbox.add(connection, [over])

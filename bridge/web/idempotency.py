@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from hashlib import sha256
+from math import ceil
 from typing import Any
 from uuid import uuid4
 
@@ -175,7 +176,7 @@ def _outcome(
         status=409,
         detail=f"The request with this {HEADER} is being carried out, or was interrupted less than a minute ago.",
         cause="request-at-work",
-        headers={"Retry-After": str(max(int(wait), 1))},
+        headers={"Retry-After": str(max(ceil(wait), 1))},
     )
 
 

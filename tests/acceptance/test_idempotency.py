@@ -133,6 +133,8 @@ def test_while_it_is_at_work_the_same_request_is_told_to_wait(
     assert told["detail"].endswith("is being carried out, or was interrupted less than a minute ago.")
     assert 0 < told["retry_after_seconds"] <= MAX_DURATION.total_seconds()
     assert starts(stage) == 0
+    stage.passes(told["retry_after_seconds"])
+    assert sent(stage).status_code == 201
 
 
 def test_after_a_crash_before_hubspot_was_asked_it_is_asked(

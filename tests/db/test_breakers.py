@@ -84,6 +84,19 @@ def test_workers_that_lock_several_in_any_order_never_block_each_other_for_good(
         assert store.read_hosts(connection, names) == {name: CircuitBreaker(failures=60) for name in names}
 
 
+def test_a_row_that_others_delete_is_added_and_locked_all_the_same(engine: Engine) -> None:
+    def acquire(number: int) -> set[str]:
+        seen = set[str]()
+        for _ in range(20):
+            with engine.begin() as connection:
+                seen.add(",".join(store.lock_account_limits(connection, ["eu"])))
+                if number % 2:
+                    store.forget_account(connection, "eu")
+        return seen
+
+    assert at_once(8, acquire) == [{"eu"}] * 8
+
+
 def test_the_trial_of_a_paused_host_is_taken_by_one_worker_alone(engine: Engine) -> None:
     save_host(engine, "app.example.com", PAUSED)
 

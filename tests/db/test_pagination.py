@@ -95,6 +95,30 @@ def test_a_page_that_was_found_backwards_leads_on(engine: Engine) -> None:
     assert tasks(page(engine, cursor=middle.following, limit=2)) == ["task-1", "task-0"]
 
 
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize("leaving", [(5, 4), (3, 2, 1, 0)])
+def test_an_empty_page_leads_back_to_where_it_was_reached_from(
+    engine: Engine, order: Order, leaving: tuple[int, ...]
+) -> None:
+    """All watches on one side of a page leave the list, and nothing of the other side is lost."""
+    added(engine, *(numbered(n, State.UNDELIVERED, ended_at=later(n)) for n in range(6)))
+
+    def listed(cursor: Cursor | None) -> Page:
+        return page(engine, Filters(state=[State.UNDELIVERED]), order=order, cursor=cursor, limit=2)
+
+    first = listed(None)
+    second = listed(first.following)
+    with engine.begin() as connection:
+        delivered = text("UPDATE watches SET state = 'delivered' WHERE task_id = :task")
+        connection.execute(delivered, [{"task": f"task-{n}"} for n in leaving])
+    if 5 in leaving:
+        empty = listed(second.previous)
+        assert (tasks(empty), tasks(listed(empty.following))) == ([], ["task-3", "task-2"])
+    else:
+        empty = listed(first.following)
+        assert (tasks(empty), tasks(listed(empty.previous))) == ([], ["task-5", "task-4"])
+
+
 def test_what_has_ended_comes_in_the_order_of_its_end(engine: Engine) -> None:
     ends = {0: 9, 1: 7, 2: 9, 3: 5}
     added(engine, numbered(4), *(numbered(n, State.DELIVERED, ended_at=later(at)) for n, at in ends.items()))
@@ -238,8 +262,9 @@ def test_no_filter_reads_all_that_is_there(engine: Engine, filters: dict[str, An
     [
         Cursor(watch_id="wat_0123456789"),
         Cursor(watch_id="A" * 8, backwards=True),
+        Cursor(watch_id="A" * 8, inclusive=True),
         Cursor(watch_id="_" * 64, ended_at=later(0.123456)),
-        Cursor(watch_id="wat_0123456789", ended_at=NOW, backwards=True),
+        Cursor(watch_id="wat_0123456789", ended_at=NOW, backwards=True, inclusive=True),
     ],
 )
 def test_a_cursor_is_read_as_it_was_written(cursor: Cursor) -> None:
@@ -275,6 +300,7 @@ def test_a_cursor_fits_lists_in_its_own_order() -> None:
         encoded("wat_01234' OR 1"),
         encoded("w" * 65),
         encoded("--wat_0123456789"),
+        encoded("=-wat_0123456789"),
         encoded(".wat_0123456789"),
         encoded("1" * 18 + ".wat_0123456789"),
         encoded("٣.wat_0123456789"),
