@@ -124,7 +124,7 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
     if isinstance(answer, NoTokenYet):
         return Postponed(reason=answer.reason)
     if isinstance(answer, NoToken):
-        if answer.is_temporary:
+        if answer.is_temporary and not answer.earlier_refusals:
             return Throttled(seconds=NO_TOKEN_PAUSE_SECONDS, reason=answer.reason)
         return AccountError(reason=answer.reason)
     if isinstance(answer, NoResponse):

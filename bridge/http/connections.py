@@ -19,7 +19,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.ssl_ import create_urllib3_context
 
-from bridge.http.deadline import Blocked, Deadline, Resolver, SocketOptions, connect
+from bridge.http.deadline import Blocked, Deadline, Resolver, SocketOptions, Unreachable, connect
 
 # Returns why a connection to an address is refused, as a sentence; None when it is allowed.
 Guard: TypeAlias = Callable[[str], str | None]
@@ -57,7 +57,15 @@ class Exchange:
 
     def reuse(self, connection: socket) -> None:
         self.deadline.attach(connection)
-        self.reused = self.sent = True
+        self.reused = True
+        self.begin_sending()
+
+    def begin_sending(self) -> None:
+        """Note that the request may reach the server from now on; raise Unreachable if the time is over."""
+        # The process may have been suspended while it connected, and somebody else may have sent the same since.
+        if self.deadline.passed:
+            raise Unreachable(str(self.deadline))
+        self.sent = True
 
     def was_stale(self) -> bool:
         """Return whether this try, which failed, used a kept connection that the server had likely closed."""
@@ -168,7 +176,7 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         super().connect()
-        in_progress.exchange.sent = True
+        in_progress.exchange.begin_sending()
 
     def putrequest(self, *arguments: Any, **options: Any) -> None:
         if self.sock is not None and not in_progress.exchange.opened:

@@ -1,16 +1,16 @@
 """Updates accounts' circuit breakers, quotas and daily statistics after calls to HubSpot, answered or not."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import structlog
 from sqlalchemy import Connection
 
-from bridge.core.account_limits import FinishedCall, after_answers, count, with_trial_due
-from bridge.core.circuit_breaker import CircuitBreaker
+from bridge.core.account_limits import AccountLimits, FinishedCall, after_answers, count, with_trial_due
 from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event
 from bridge.db import breakers, daily_stats, watches
+from bridge.db.accounts import Account, Accounts
 
 log = structlog.get_logger()
 
@@ -26,11 +26,19 @@ def record_calls(
     after = {name: after_answers(before, finished[name], now=now) for name, before in limits.items()}
     breakers.save_account_limits(connection, after)
     daily_stats.count(connection, now.date(), {name: count(calls) for name, calls in finished.items()})
-    events = [
-        _log_change(name, limits[name].breaker, limits_after.breaker, now)
-        for name, limits_after in after.items()
-    ]
+    events = [_log_change(name, limits[name], limits_after, now) for name, limits_after in after.items()]
     return [event for event in events if event]
+
+
+def lock_and_load(
+    connection: Connection, accounts: Accounts, names: Collection[str]
+) -> Mapping[str, Account]:
+    """Lock the limits of these accounts, and return the accounts as they are now.
+
+    An operator's change of an account locks them first, too, so no such change can follow until the commit.
+    """
+    breakers.lock_account_limits(connection, names)
+    return accounts.load(connection, names) if names else {}
 
 
 def make_trial_due(connection: Connection, name: str, now: datetime) -> None:
@@ -45,21 +53,23 @@ def make_trial_due(connection: Connection, name: str, now: datetime) -> None:
 
 
 def _log_change(
-    name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datetime
+    name: str, limits: AccountLimits, after: AccountLimits, now: datetime
 ) -> OperatorEvent | None:
     """Log that an account's pause began, changed or ended; return the event for the operator, if any.
 
-    `before` and `breaker` are the account's breaker before and after the calls. An equal `paused_until` in both is no
-    change: nothing is logged, and there is no event. If a pause gets a new `paused_until`, and its `reason` stays equal
-    except for digits, this is logged, but there is no event.
+    `limits` and `after` are the account's limits before and after the calls. An equal `paused_until` in both is no
+    change: nothing is logged, and there is no event. If a pause gets a new `paused_until` for the same cause, this is
+    logged, but there is no event.
     """
+    before, breaker = limits.breaker, after.breaker
     if breaker.paused_until == before.paused_until:
         return None
     if not breaker.paused:
         log.info("account_resumed", account=name)
         return new_event(OperatorEventType.ACCOUNT_RESUMED, name, "HubSpot answers again.", now)
-    if before.paused and _without_digits(before.reason) == _without_digits(breaker.reason):
-        # A trial request failed for the reason that the operator knows already.
+    same_reason = _without_digits(before.reason) == _without_digits(breaker.reason)
+    if before.paused and (same_reason or (limits.suspected and after.suspected)):
+        # A trial request failed for the cause that the operator knows already.
         log.debug("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)
         return None
     log.warning("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)

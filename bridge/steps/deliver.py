@@ -217,10 +217,7 @@ class Deliveries:
     def record_attempts(
         self, connection: Connection, done: Sequence[FinishedAttempt], now: datetime
     ) -> list[OperatorEvent]:
-        """Update hosts' circuit breakers from finished attempts; return the events for the operator.
-
-        `done` includes attempts with a lost lease.
-        """
+        """Update hosts' circuit breakers from finished attempts; return the events for the operator."""
         by_host: dict[str, list[FinishedAttempt]] = defaultdict(list)
         for d in done:
             by_host[d.job.watch.callback_host].append(d)

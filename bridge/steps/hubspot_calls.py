@@ -1,7 +1,7 @@
 """Keeps requests that are not polls (starts of imports, checks of accounts) within the accounts' quotas."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -142,10 +142,11 @@ class HubSpotCalls:
     ) -> None:
         """Update an account's limits, statistics and counters after a call.
 
-        Database errors are logged, not raised. A `signal` other than None is applied to the account's breaker.
-        `asked_at` is the instant just before the call. With `retry`, the account's watches are made due now if their
-        last poll failed and no worker has claimed them. With `retry`, the trial of a paused account is made due now,
-        too. Does nothing for an account without credentials.
+        Database errors are logged, not raised. A `signal` other than None is applied to the account's breaker, unless
+        an operator has changed or removed the account since it was loaded. `asked_at` is the instant just before the
+        call. With `retry`, the account's watches are made due now if their last poll failed and no worker has claimed
+        them. With `retry`, the trial of a paused account is made due now, too. Does nothing for an account without
+        credentials.
         """
         # Other processes may have credentials of the account: it must not be paused because this process has none.
         if not account.has_credentials:
@@ -154,6 +155,9 @@ class HubSpotCalls:
         finished = FinishedCall(answer=answer, signal=signal, asked_at=asked_at, rate=account.rate)
         try:
             with self.engine.begin() as connection:
+                current = account_feedback.lock_and_load(connection, self._accounts, [account.name])
+                if current[account.name] != account:
+                    finished = replace(finished, signal=None)
                 events = account_feedback.record_calls(connection, {account.name: [finished]}, now)
                 if retry:
                     account_feedback.make_trial_due(connection, account.name, now)

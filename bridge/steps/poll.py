@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -201,19 +201,26 @@ class Polls:
         return FinishedPoll(job=job, call=call, decision=decision)
 
     def record_calls(
-        self, connection: Connection, done: Sequence[FinishedPoll], now: datetime
+        self, connection: Connection, done: Sequence[FinishedPoll], now: datetime, *, lost: Collection[str]
     ) -> list[OperatorEvent]:
         """Update accounts' limits and statistics from finished polls; return the events for the operator.
 
-        `done` includes polls with a lost lease.
+        Of a watch whose id is in `lost`, because the lease was lost, only the requests are counted. The same holds
+        for a poll that would pause an account that an operator has changed or removed since the claim.
         """
+        pausing = {d.job.account.name for d in done if not d.may_follow}
+        current = account_feedback.lock_and_load(connection, self._accounts, pausing)
         finished: dict[str, list[FinishedCall]] = defaultdict(list)
+        released = set[tuple[str, datetime]]()
         for d in done:
-            finished[d.job.account.name].append(d.call)
+            account, watch, call = d.job.account, d.job.watch, d.call
+            if watch.id in lost or (not d.may_follow and current[account.name] != account):
+                call = replace(call, signal=None)
+            finished[account.name].append(call)
+            if call.signal is None and watch.due_at:
+                released.add((account.name, watch.due_at))
         events = account_feedback.record_calls(connection, finished, now)
-        unsent = [d.job.watch for d in done if d.call.signal is None]
-        leases = {(watch.account, watch.due_at) for watch in unsent if watch.due_at}
-        store.release_trials(connection, self.state, leases, now)
+        store.release_trials(connection, self.state, released, now)
         return events
 
 

@@ -267,12 +267,15 @@ class Worker:
             kept = claims.save(connection, results, self.id)
             dropped = {r.claimed.id for r in results} - {r.claimed.id for r in kept}
             withdrawn = claims.withdrawn(connection, dropped)
+            # Others have done the work of a lost lease, and know better how its account or host is.
+            lost = dropped - withdrawn
+            timely = [d for d in attempted if d.job.watch.id not in lost]
             events = deliver.given_up_events(kept)
             # Hosts before accounts, as in a claim, so that two workers cannot deadlock.
-            if attempted:
-                events += self._deliveries.record_attempts(connection, attempted, now)
+            if timely:
+                events += self._deliveries.record_attempts(connection, timely, now)
             if polled:
-                events += self._polls.record_calls(connection, polled, now)
+                events += self._polls.record_calls(connection, polled, now, lost=lost)
             jobs = self._next_jobs(connection, kept, now)
             self._outbox.add(connection, events)
         # After the commit: only what is saved is logged and counted.

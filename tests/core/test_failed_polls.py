@@ -23,6 +23,10 @@ ACCOUNT_AT_FAULT = [
     pytest.param(an_answer(403, {"category": "BANNED"}), id="403 ban"),
     pytest.param(an_answer(403, {"errorType": "BANNED"}), id="403 ban, in the other envelope"),
     pytest.param(NoToken(reason="No token: set one."), id="no token"),
+    pytest.param(
+        NoToken(reason="The token server is away.", is_temporary=True, earlier_refusals=1),
+        id="401, and no newer token",
+    ),
 ]
 
 

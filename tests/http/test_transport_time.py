@@ -2,6 +2,7 @@
 
 import http.client
 import itertools
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from bridge.core.http_results import HttpResponse, NoResponse
+from bridge.http.deadline import Deadline
 from bridge.http.transport import Transport
 from tests.http.receiver import OK, Authority, Receiver, Visit, dripping
 from tests.http.transports import GENEROUS_SECONDS, HEADERS, LIMIT, a_transport
@@ -40,6 +42,29 @@ def send(transport: Transport, receiver: Receiver) -> HttpResponse | NoResponse:
     answer = transport.send("POST", receiver.url(), HEADERS, b"{}")
     assert time.monotonic() - began < GENEROUS_SECONDS
     return answer
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["a new connection", "a kept connection"])
+def test_after_a_suspension_beyond_the_deadline_nothing_is_sent(
+    quick_transport: Transport, monkeypatch: pytest.MonkeyPatch, *, kept: bool
+) -> None:
+    """Somebody else may have sent the same meanwhile."""
+    suspended = Deadline.attach
+
+    def suspend(deadline: Deadline, connection: socket.socket) -> None:
+        deadline._ends -= 1
+        suspended(deadline, connection)
+
+    def script(receiver: Receiver, visit: Visit) -> None:
+        while receiver.read(visit):
+            visit.send(OK)
+
+    with Receiver(script) as receiver:
+        if kept:
+            assert isinstance(send(quick_transport, receiver), HttpResponse)
+        monkeypatch.setattr(Deadline, "attach", suspend)
+        assert send(quick_transport, receiver) == TIMED_OUT
+    assert len(receiver.requests) == kept
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from bridge.core.watch import Outcome, State
 from bridge.db import breakers, daily_stats, heartbeats, oauth_tokens
 from bridge.db.accounts import AccountChange, Credentials
 from bridge.db.tables import oauth_tokens as table
-from bridge.steps import accounts
+from bridge.steps import accounts, changes
 from bridge.steps.operator_events import NO_OPERATOR
 from bridge.steps.poll import time_out_overdue
 from tests.hubspot_accounts import a_cipher
@@ -283,6 +283,39 @@ def test_several_workers_together_keep_one_account_s_quota(rig: Rig) -> None:
         at_once(3, lambda number: workers[number].drain())
     share = 5 * (rig.clock() - before).total_seconds()
     assert 0.7 * share <= len(rig.hubspot.requests) <= share + 1
+
+
+@pytest.mark.parametrize("reply", [EXPIRED, BURST])
+def test_what_the_old_token_still_gets_does_not_pause_an_account_that_has_a_new_one(
+    rig: Rig, reply: Reply
+) -> None:
+    rig.add_account("shop")
+    rig.tasks.set("T1", reply)
+    watch, worker = rig.registered("T1", account="shop"), rig.worker()
+    rig.clock.passes(2)
+    [job] = worker._claim()
+    rig.clock.passes(1)
+    change = AccountChange(credentials=Credentials(access_token="pat-new"))
+    accounts.put(rig.engine, rig.accounts(), "shop", change, now=rig.clock())
+    late = worker._work(job)
+    assert late is not None
+    worker._save([late])
+    assert not rig.account("shop").breaker.paused
+    assert rig.now(watch).polls == 1
+
+
+def test_what_a_removed_account_still_gets_leaves_no_pause_behind(rig: Rig) -> None:
+    rig.add_account("gone")
+    rig.tasks.set("T1", EXPIRED)
+    watch, worker = rig.registered("T1", account="gone"), rig.worker()
+    rig.clock.passes(2)
+    [job] = worker._claim()
+    changes.withdraw(rig.engine, watch.id, client=None, now=rig.clock())
+    accounts.remove(rig.engine, rig.accounts(), "gone", outbox=NO_OPERATOR, now=rig.clock())
+    late = worker._work(job)
+    assert late is not None
+    worker._save([late])
+    assert not rig.account("gone").breaker.paused
 
 
 def test_an_account_that_is_set_while_it_is_removed_is_there_afterwards(rig: Rig) -> None:

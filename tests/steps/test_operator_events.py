@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, insert, select
 from standardwebhooks import Webhook
 
-from bridge.core.account_limits import FinishedCall
+from bridge.core.account_limits import SUSPECTS, FinishedCall
 from bridge.core.circuit_breaker import PermanentFailure
 from bridge.core.http_results import NoToken
 from bridge.core.instants import rfc3339
@@ -114,6 +114,25 @@ def test_a_paused_account_is_told_once_and_again_when_it_is_well(rig: Rig, opera
     assert (paused["type"], paused["data"]["subject"]) == ("account.paused", "default")
     assert paused["data"]["reason"].startswith("HubSpot answered 401: No.")
     assert (resumed["type"], resumed["data"]["subject"]) == ("account.resumed", "default")
+
+
+def test_a_suspected_account_is_told_once_however_its_tasks_are_named_in_the_refusals(
+    rig: Rig, operator: Operator
+) -> None:
+    for name in ("one", "two", "three", "four", "five", "six", "seven"):
+        refused = {
+            "status": "error",
+            "category": "OBJECT_NOT_FOUND",
+            "message": f"Task {name} was not found.",
+        }
+        rig.tasks.set(name, saying(refused, 404))
+        rig.registered(name)
+    worker = operator.worker()
+    for seconds in (2, 2, 31, 61, 121):
+        rig.clock.passes(seconds)
+        worker.drain()
+    assert len(rig.hubspot.requests) > SUSPECTS + 2
+    assert operator.send_due_counts() == [("account.paused", "default", 1)]
 
 
 def test_while_another_refreshes_the_token_nothing_is_told_and_each_watch_waits_for_itself(

@@ -12,13 +12,13 @@ from sqlalchemy import Connection, text, update
 from sqlalchemy.exc import OperationalError
 
 from bridge.core.fairness import DueLane
-from bridge.core.watch import State
+from bridge.core.watch import Outcome, State
 from bridge.db.tables import watches as table
 from bridge.steps.poll import PollJob, Polls
 from tests.makers import real_clock
 from tests.postgres import PostgresServer
 from tests.reliability.waiting import until
-from tests.steps.peers import Reply, Request
+from tests.steps.peers import Reply, Request, reply
 from tests.steps.rig import COMPLETE, LEASE_SECONDS, Rig, at_work
 from tests.threads import at_once
 from tests.worker.callbacks import HoldingReceiver, completed
@@ -92,6 +92,32 @@ def test_a_2xx_that_could_not_be_saved_is_sent_again_as_the_same_message(rig: Ri
     worker.drain()
     assert messages(rig) == Counter({watch.id: 2})
     assert (rig.now(watch).state, rig.now(watch).attempts) == (State.DELIVERED, 1)
+
+
+@pytest.mark.parametrize("state", [State.WATCHING, State.DELIVERING])
+def test_what_fails_in_a_worker_that_was_suspended_pauses_nothing_for_the_others(
+    rig: Rig, state: State
+) -> None:
+    """Others have polled and delivered meanwhile, so its failures are no news."""
+    watches = completed(rig, *(f"T{number}" for number in range(12)))
+    peer = rig.hubspot
+    if state is State.DELIVERING:
+        peer = rig.receiver
+        with rig.engine.begin() as connection:
+            ended = {"state": state, "outcome": Outcome.COMPLETED, "ended_at": table.c.created_at}
+            connection.execute(update(table).values(ended))
+    suspended, other = rig.worker(concurrency=64, name="suspended"), rig.worker(name="other")
+    works, peer.answer = peer.answer, lambda _: reply(500)
+    failed = [done for job in suspended._claim() if (done := suspended._work(job))]
+    assert len(failed) == len(watches)
+    peer.answer = works
+    rig.clock.passes(LEASE_SECONDS)
+    other.drain()
+    suspended._save(failed)
+    assert len(rig.events("lease_lost")) == len(failed)
+    assert all(rig.now(watch).state is State.DELIVERED for watch in watches)
+    assert not rig.events("host_paused")
+    assert not rig.events("account_paused")
 
 
 def test_a_step_whose_lease_ran_out_before_it_began_is_left_to_others(rig: Rig) -> None:
