@@ -39,7 +39,7 @@ PARAMETER: dict[str, Any] = {
     "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
 }
 # An execution that takes longer is presumed to have crashed, and a repeat of the request may continue it. An execution
-# waits some seconds for a slot and for quota, and at most 20 s for HubSpot.
+# waits at most 2 s for quota, and 20 s for HubSpot.
 MAX_DURATION = timedelta(seconds=60)
 
 

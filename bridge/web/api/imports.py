@@ -130,7 +130,7 @@ def _start(call: ApiCall, body: NewImport, execution: Execution) -> StartResult:
 
     if execution.task_id:
         return starting.register_task(register, client, execution.task_id)
-    if not IMPORTS.enter(wait_seconds=starting.QUOTA_WAIT_SECONDS):
+    if not IMPORTS.enter():
         retry_at = call.dependencies.clock() + timedelta(seconds=RETRY_AFTER_SECONDS)
         return NotStarted(reason=IMPORTS.reason, retry_at=retry_at)
     try:
