@@ -1,8 +1,7 @@
 """The settings, read from the environment when a process starts, and checked; problems are reported together."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Self
 
@@ -105,11 +104,7 @@ class Settings(BaseModel):
         invalid = given.keys() - {cls.model_fields[name].alias for name in settings.model_fields_set}
         problems = [
             *map(_problem_line, faults),
-            *(
-                rule.problem
-                for rule in RULES
-                if rule.reads.isdisjoint(invalid) and rule.is_broken(settings, frozenset(given))
-            ),
+            *_conflicts(settings, set(given), invalid),
             *_misspelled(environ),
         ]
         if problems:
@@ -161,63 +156,47 @@ def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
             yield f"{name}: is no setting of the bridge; did you mean {near[0]}?"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
-    """A condition on several settings at once.
+def _conflicts(settings: Settings, given: set[str], invalid: set[str]) -> Iterator[str]:
+    """Yield a problem for each rule on several settings at once that is broken.
 
-    `is_broken` gets the settings and the names of all variables that are given, valid or not. `reads` names the
-    variables whose values `is_broken` uses. The rule is skipped when one of these is invalid, because the settings
-    hold a default in place of an invalid value.
+    `given` names all variables that are given, valid or not. `invalid` names those whose values are invalid: no rule
+    reads them, because the settings hold a default in place of each.
     """
-
-    is_broken: Callable[[Settings, frozenset[str]], bool]
-    problem: str
-    reads: frozenset[str] = frozenset()
-
-
-def _on_sqlite(settings: Settings) -> bool:
-    return settings.database_url.get_secret_value().startswith("sqlite:")
-
-
-OPERATOR_NAMES = frozenset({"BRIDGE_OPERATOR_URL", "BRIDGE_OPERATOR_SECRET"})
-OAUTH_NAMES = frozenset({"HUBSPOT_CLIENT_ID", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_REFRESH_TOKEN"})
-RULES = (
-    Rule(
-        is_broken=lambda _, given: len(given & OPERATOR_NAMES) == 1,
-        problem="BRIDGE_OPERATOR_URL: set it and BRIDGE_OPERATOR_SECRET, or neither; make a secret with: python -c "
-        "'import base64, os; print(\"whsec_\" + base64.b64encode(os.urandom(32)).decode())'",
-    ),
-    Rule(
-        is_broken=lambda settings, _: (
-            settings.lease_seconds
-            < max(settings.hubspot_timeout_seconds, settings.callback_timeout_seconds) + LEASE_MARGIN_SECONDS
-        ),
-        problem="BRIDGE_LEASE_SECONDS: must exceed both HUBSPOT_TIMEOUT and BRIDGE_CALLBACK_TIMEOUT, by half a "
-        "second or more",
-        reads=frozenset({"BRIDGE_LEASE_SECONDS", "HUBSPOT_TIMEOUT", "BRIDGE_CALLBACK_TIMEOUT"}),
-    ),
-    Rule(
-        is_broken=lambda settings, given: not _on_sqlite(settings) and "BRIDGE_SECRET_KEY" not in given,
-        problem="BRIDGE_SECRET_KEY: is required with PostgreSQL; make one with: python -c "
-        "'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'",
-        reads=frozenset({"DATABASE_URL"}),
-    ),
-    Rule(
-        is_broken=lambda settings, given: (
-            "DYNO" in given and _on_sqlite(settings) and not settings.allow_sqlite_on_dyno
-        ),
-        problem="DATABASE_URL: a dyno's disk is wiped daily, and SQLite with it; add a PostgreSQL database, "
-        "or set BRIDGE_ALLOW_SQLITE_ON_DYNO=true to lose the data",
-        reads=frozenset({"DATABASE_URL", "BRIDGE_ALLOW_SQLITE_ON_DYNO"}),
-    ),
-    Rule(
-        is_broken=lambda _, given: "HUBSPOT_ACCESS_TOKEN" in given and bool(given & OAUTH_NAMES),
-        problem="HUBSPOT_ACCESS_TOKEN: excludes HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and "
-        "HUBSPOT_REFRESH_TOKEN; set the one or the three",
-    ),
-    Rule(
-        is_broken=lambda _, given: len(given & OAUTH_NAMES) in {1, 2},
-        problem="HUBSPOT_REFRESH_TOKEN: OAuth needs HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and "
-        "HUBSPOT_REFRESH_TOKEN, all three",
-    ),
-)
+    if len(given & {"BRIDGE_OPERATOR_URL", "BRIDGE_OPERATOR_SECRET"}) == 1:
+        yield (
+            "BRIDGE_OPERATOR_URL: set it and BRIDGE_OPERATOR_SECRET, or neither; make a secret with: python -c "
+            "'import base64, os; print(\"whsec_\" + base64.b64encode(os.urandom(32)).decode())'"
+        )
+    slowest = max(settings.hubspot_timeout_seconds, settings.callback_timeout_seconds)
+    if settings.lease_seconds < slowest + LEASE_MARGIN_SECONDS and not invalid & {
+        "BRIDGE_LEASE_SECONDS",
+        "HUBSPOT_TIMEOUT",
+        "BRIDGE_CALLBACK_TIMEOUT",
+    }:
+        yield (
+            "BRIDGE_LEASE_SECONDS: must exceed both HUBSPOT_TIMEOUT and BRIDGE_CALLBACK_TIMEOUT, by half a second or "
+            "more"
+        )
+    on_sqlite = settings.database_url.get_secret_value().startswith("sqlite:")
+    if not on_sqlite and "BRIDGE_SECRET_KEY" not in given:
+        yield (
+            "BRIDGE_SECRET_KEY: is required with PostgreSQL; make one with: python -c "
+            "'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+        )
+    may_use_sqlite = "DYNO" not in given or settings.allow_sqlite_on_dyno
+    if on_sqlite and not may_use_sqlite and not invalid & {"DATABASE_URL", "BRIDGE_ALLOW_SQLITE_ON_DYNO"}:
+        yield (
+            "DATABASE_URL: a dyno's disk is wiped daily, and SQLite with it; add a PostgreSQL database, "
+            "or set BRIDGE_ALLOW_SQLITE_ON_DYNO=true to lose the data"
+        )
+    oauth = given & {"HUBSPOT_CLIENT_ID", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_REFRESH_TOKEN"}
+    if oauth and "HUBSPOT_ACCESS_TOKEN" in given:
+        yield (
+            "HUBSPOT_ACCESS_TOKEN: excludes HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and "
+            "HUBSPOT_REFRESH_TOKEN; set the one or the three"
+        )
+    if len(oauth) in {1, 2}:
+        yield (
+            "HUBSPOT_REFRESH_TOKEN: OAuth needs HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and "
+            "HUBSPOT_REFRESH_TOKEN, all three"
+        )
