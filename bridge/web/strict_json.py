@@ -45,27 +45,28 @@ def loads(text: bytes) -> Any:
         raise NotJson("a number has too many digits") from None
 
 
-def dumps(value: object, *, ascii_only: bool = True, space: str = " ") -> str:
+def dumps(value: object, *, ascii_only: bool = True, space: str = " ", indented: bool = False) -> str:
     """Return JSON text for a value from `loads`; each Number is written as in the text that `loads` read.
 
-    `space` follows each comma and colon.
+    `space` follows each colon, and each comma in a line. If `indented`, each member has a line of its own.
     """
+    string = (_ASCII if ascii_only else _UTF8).encode
 
-    def write(value: object) -> str:
+    def write(value: object, line: str) -> str:
+        inner = f"{line}  " if indented else ""
+        comma = f",{inner or space}"
         match value:
             case Number(text=text):
                 return text
-            case dict():
-                return (
-                    "{" + comma.join([f"{string(name)}:{space}{write(v)}" for name, v in value.items()]) + "}"
-                )
-            case list():
-                return "[" + comma.join(map(write, value)) + "]"
+            case dict() if value:
+                members = [f"{string(name)}:{space}{write(v, inner)}" for name, v in value.items()]
+                return f"{{{inner}{comma.join(members)}{line}}}"
+            case list() if value:
+                return f"[{inner}{comma.join([write(v, inner) for v in value])}{line}]"
             case _:
                 return string(value)
 
-    comma, string = f",{space}", _ASCII.encode if ascii_only else _UTF8.encode
-    return write(value)
+    return write(value, "\n" if indented else "")
 
 
 _ASCII, _UTF8 = json.JSONEncoder(), json.JSONEncoder(ensure_ascii=False)

@@ -1,6 +1,5 @@
 """Jinja filters of the admin pages: instants, durations, counts and JSON in readable form."""
 
-import json
 from datetime import datetime
 
 from flask import g
@@ -9,7 +8,7 @@ from markupsafe import Markup
 from bridge.core.instants import rfc3339
 from bridge.db.attention import MOST_COUNTED
 from bridge.web.admin.blueprint import admin
-from bridge.web.strict_json import NotJson, Number, loads
+from bridge.web.strict_json import NotJson, dumps, loads
 
 _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"))
 _WHEN = Markup('<time datetime="{0}" title="{0}">{1}</time>')
@@ -58,22 +57,7 @@ def pretty_json(text: str) -> str:
     """Return JSON text indented, with numbers exactly as they were; other text is returned unchanged."""
     try:
         # JSON may escape half of a surrogate pair, which UTF-8 cannot encode.
-        return _indented(loads(text.encode()), "\n").encode(errors="backslashreplace").decode()
+        indented = dumps(loads(text.encode()), ascii_only=False, indented=True)
+        return indented.encode(errors="backslashreplace").decode()
     except (NotJson, RecursionError):
         return text
-
-
-def _indented(value: object, line: str) -> str:
-    inner = f"{line}  "
-    match value:
-        case dict() if value:
-            members = (
-                f"{json.dumps(name, ensure_ascii=False)}: {_indented(v, inner)}" for name, v in value.items()
-            )
-            return f"{{{inner}{f',{inner}'.join(members)}{line}}}"
-        case list() if value:
-            return f"[{inner}{f',{inner}'.join(_indented(v, inner) for v in value)}{line}]"
-        case Number(text=text):
-            return text
-        case _:
-            return json.dumps(value, ensure_ascii=False)
