@@ -10,7 +10,6 @@ from http.client import HTTPException, HTTPResponse, LineTooLong, RemoteDisconne
 from io import BufferedReader
 from socket import socket
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
@@ -215,15 +214,6 @@ class Adapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: str, verify: object, cert: object) -> None:
         """Load no root certificates: the TLS context, which verifies the server, has them already."""
-
-    def get_connection_with_tls_context(
-        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
-    ) -> Any:
-        """Return the request's connection pool; with a proxy, get it from the base method, which is slower."""
-        if proxies:
-            return super().get_connection_with_tls_context(request, verify, proxies, cert)
-        parts = urlsplit(request.url or "")
-        return self.poolmanager.connection_from_host(parts.hostname, parts.port, parts.scheme)
 
     def request_url(self, request: PreparedRequest, proxies: Any) -> str:
         """Return the target that stands in the request's first line (RFC 9112, 3.2)."""
