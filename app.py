@@ -15,7 +15,7 @@ from bridge.wiring import Bridge
 APP_LOAD_ERROR = 4  # gunicorn's own: with another status it would try again and again
 
 if __name__ == "__main__":
-    sys.exit(cli.main(["serve"]))
+    sys.exit(cli.main(["serve", *sys.argv[1:]]))
 
 if not server.is_configured:
     sys.stderr.write(

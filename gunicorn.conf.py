@@ -100,6 +100,8 @@ def post_worker_init(worker: Worker) -> None:
         worker.handle_exit(*received)
 
     signal.signal(signal.SIGTERM, wind_down)
+    # A terminal sends Ctrl-C to the workers, too. The master passes it on: with both, a worker may end without its exit.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def worker_exit(_server: Arbiter, _worker: Worker) -> None:

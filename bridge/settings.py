@@ -148,11 +148,11 @@ def _problem_line(fault: ErrorDetails) -> str:
 
 
 def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield a problem for each BRIDGE_… or HUBSPOT_… variable that is probably a misspelled setting."""
+    """Yield a problem for each variable that is probably a misspelled setting."""
     for name in environ.keys() - NAMES:
         # Other unknown names are ignored: Kubernetes sets BRIDGE_… variables for a service named `bridge`.
         near = get_close_matches(name, NAMES, n=1, cutoff=0.85)
-        if near and name.startswith(("BRIDGE_", "HUBSPOT_")):
+        if near and name.startswith(("BRIDGE_", "HUBSPOT_", "DATABASE_", "WEB_")):
             yield f"{name}: is no setting of the bridge; did you mean {near[0]}?"
 
 

@@ -89,6 +89,10 @@ def test_a_mistyped_name_is_a_problem_and_the_nearest_name_is_suggested() -> Non
     assert problems(BRIDGE_CALLBACK_PORT="443") == [
         "BRIDGE_CALLBACK_PORT: is no setting of the bridge; did you mean BRIDGE_CALLBACK_PORTS?"
     ]
+    assert problems(DATABASE_URI="postgresql://db/bridge", WEB_CONCURENCY="2") == [
+        "DATABASE_URI: is no setting of the bridge; did you mean DATABASE_URL?",
+        "WEB_CONCURENCY: is no setting of the bridge; did you mean WEB_CONCURRENCY?",
+    ]
 
 
 def test_a_name_that_only_begins_like_ours_belongs_to_somebody_else() -> None:

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import InsufficientPrivilege
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, text
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
@@ -53,6 +54,8 @@ _DEFAULTS = {
 
 # InternalError is how a read-only PostgreSQL server refuses a write, such as a standby before it takes over.
 UNAVAILABLE = (OperationalError, InternalError, PoolTimeout)
+# A part of PostgreSQL's message to a user who may not change a table.
+NO_RIGHT_TO_WRITE = "permission denied for table"
 
 
 class NoDatabase(Exception):
@@ -184,6 +187,14 @@ def _postgresql(address: str) -> Engine:
         if row[0] != connection.info.backend_pid:
             connection.prepare_threshold = None
 
+    @event.listens_for(engine, "handle_error", retval=True)
+    def _outage(context: ExceptionContext) -> OperationalError | None:
+        # So does Heroku stop all writes when a plan's limit is reached: the statement is right.
+        cause = context.original_exception
+        if isinstance(cause, InsufficientPrivilege) and NO_RIGHT_TO_WRITE in str(cause):
+            return OperationalError(context.statement, None, cause, hide_parameters=True)
+        return None
+
     return engine
 
 
@@ -228,7 +239,7 @@ _OUTAGES: Sequence[tuple[Sequence[str], str]] = (
     (("disk is full", "no space left", "could not extend"), "The database's disk is full."),
     (("disk i/o error",), "The database's disk does not work."),
     (
-        ("readonly database", "read-only transaction", "session is read-only"),
+        ("readonly database", "read-only transaction", "session is read-only", NO_RIGHT_TO_WRITE),
         "The database can only be read at the moment.",
     ),
     (

@@ -4,10 +4,13 @@ import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
+import psycopg
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import text
+from psycopg import sql
+from sqlalchemy import make_url, text
 
 from bridge.commands.open_bridge import AGAIN, refuse_unavailable_database
 from bridge.commands.output import CommandError
@@ -52,14 +55,25 @@ def test_a_full_disk_is_called_that(file: Path) -> None:
     assert str(refused.value) == f"The database's disk is full. {AGAIN}"
 
 
+@pytest.mark.parametrize("why", ["the server", "the user's rights"])
 @pytest.mark.parametrize("command", ["clients add cms", "migrate", "watches withdraw wat_00000001"])
-def test_a_postgresql_that_can_only_be_read_is_called_that(postgres_url: str, command: str) -> None:
+def test_a_postgresql_that_can_only_be_read_is_called_that(postgres_url: str, command: str, why: str) -> None:
+    """Heroku takes the user's rights away when its plan's limit is reached."""
     commands = Commands(DATABASE_URL=postgres_url, BRIDGE_SECRET_KEY=Fernet.generate_key().decode())
     commands.said("clients", "add", "other")
     engine = open_engine(postgres_url)
     add_watch(engine, "wat_00000001")
     engine.dispose()
-    commands.env["PGOPTIONS"] = "-c default_transaction_read_only=on"
+    if why == "the server":
+        commands.env["PGOPTIONS"] = "-c default_transaction_read_only=on"
+    else:
+        user = f"user_{uuid4().hex}"
+        with psycopg.connect(postgres_url, autocommit=True) as owner:
+            owner.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(user)))
+            rights = sql.SQL("GRANT SELECT, DELETE ON ALL TABLES IN SCHEMA public TO {}")
+            owner.execute(rights.format(sql.Identifier(user)))
+        url = make_url(postgres_url).set(username=user)
+        commands.env["DATABASE_URL"] = url.render_as_string(hide_password=False)
     refused = commands.run(*command.split())
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1] == f"The database can only be read at the moment. {AGAIN}"

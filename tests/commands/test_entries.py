@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,10 @@ def ended(folder: Path, *arguments: str, cwd: Path = ROOT, port: int = 0) -> sub
     )
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 @contextmanager
 def taken_port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -69,6 +74,29 @@ def test_it_serves_and_works(tmp_path: Path, arguments: tuple[str, ...]) -> None
         assert process.stop() == 0
     finally:
         process.end()
+
+
+def test_ctrl_c_in_a_terminal_reaches_all_processes_and_only_the_master_acts_on_it(tmp_path: Path) -> None:
+    env, log = environment(tmp_path, free_port()) | {"WEB_CONCURRENCY": "2"}, tmp_path / "log"
+    process = Running(("-m", "bridge", "serve"), env, log)
+    try:
+        until(lambda: log.read_text().count("worker_started") == 2)
+        workers = children(process.pid)
+        for worker in workers:
+            os.kill(worker, signal.SIGINT)
+        time.sleep(1)  # gunicorn's own worker would end within this time
+        assert children(process.pid) == workers
+        process.send(signal.SIGINT)
+        assert process.wait() == 0
+    finally:
+        process.end()
+    assert log.read_text().count("worker_stopped") == 2
+
+
+def test_what_app_py_is_given_is_given_to_serve(tmp_path: Path) -> None:
+    refused = ended(tmp_path, "app.py", "--hots", "127.0.0.1")
+    assert refused.returncode == 2
+    assert "--hots" in refused.stderr
 
 
 def test_sigusr2_starts_a_second_master_that_serves_on_when_the_first_has_stopped(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def rotate_key(name: str) -> Response:
     """Give a client a new key, and show it once. An admin who rotates their own key stays signed in."""
     answer = or_abort(rotate_client_key(call(), name))
     if name == call().caller.name and not call().caller.from_environment:
-        session.begin(dependencies(), json.loads(str(answer.text))["api_key"])
+        session.replace_key(dependencies(), json.loads(str(answer.text))["api_key"])
     return _show_once(answer)
 
 

@@ -62,6 +62,11 @@ def begin(dependencies: Dependencies, api_key: str) -> None:
     """Start a new session with an admin's key."""
     session.clear()
     session.permanent = True
+    replace_key(dependencies, api_key)
+
+
+def replace_key(dependencies: Dependencies, api_key: str) -> None:
+    """Continue the session with the admin's new key; the forms of pages that are open already stay valid."""
     session[_KEY] = dependencies.cipher.encrypt(api_key)
 
 

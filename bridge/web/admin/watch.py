@@ -6,7 +6,7 @@ from datetime import datetime
 from operator import attrgetter
 from shlex import quote
 
-from flask import abort, flash, redirect, url_for
+from flask import flash, redirect, url_for
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
@@ -20,7 +20,7 @@ from bridge.steps.deliver import UNREADABLE
 from bridge.web.admin.blueprint import admin, call, or_abort, page
 from bridge.web.api.changes import recheck_watch, redeliver_watch, withdraw_watch
 from bridge.web.operations import ApiCall, Reply
-from bridge.web.problems import Problem
+from bridge.web.problems import Problem, not_found
 
 # For each change: the API's operation, and the message after its success.
 CHANGES: Mapping[str, tuple[Callable[[ApiCall, str], Reply | Problem], str]] = {
@@ -57,9 +57,7 @@ class Callback:
 def show_watch(watch_id: str) -> Response:
     """Show a watch."""
     with reading(call().dependencies.engine) as connection:
-        watch = watches.get(connection, watch_id)
-        if watch is None:
-            abort(404)
+        watch = or_abort(watches.get(connection, watch_id) or not_found("watch"))
         attempts = watches.attempts_of(connection, watch_id)
         hubspot = watches.answers_of(connection, [watch_id]).get(watch_id)
         callback = _callback(connection, watch, hubspot) if watch.ended_at else None

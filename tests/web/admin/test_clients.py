@@ -7,7 +7,7 @@ import pytest
 from flask.sessions import SecureCookieSessionInterface
 
 from bridge.steps import clients
-from tests.web.admin.operator import Operator, an_operator
+from tests.web.admin.operator import Operator, an_operator, csrf_token
 from tests.web.api import Api, Caller
 
 
@@ -88,8 +88,10 @@ def test_a_rotated_key_stops_the_old_one(sqlite_api: Api) -> None:
 def test_who_rotates_their_own_key_stays_signed_in_with_the_new_one(sqlite_api: Api) -> None:
     operator = Operator(sqlite_api)
     operator.sign_in(sqlite_api.new_client("ops", admin=True).api_key)
+    another_tab = {"csrf_token": csrf_token(operator.get("/clients").text)}
     assert operator.submit("/clients/ops/rotate-key", follow_redirects=True).status_code == 200
     assert operator.get("/clients").status_code == 200
+    assert operator.submit("/clients/ops/rotate-secret", another_tab).status_code == 303
 
 
 def test_a_head_of_the_page_that_shows_a_key_leaves_it_for_the_person(sqlite_api: Api) -> None:

@@ -169,3 +169,9 @@ def test_what_cannot_be_done_has_no_button_and_is_refused(
         answer = operator.submit(f"/watches/{watch_id}/{change}")
         assert answer.status_code == 409
         assert "stays as it is" in answer.text
+
+
+def test_a_watch_that_is_gone_is_told(sqlite_api: Api) -> None:
+    answer = an_operator(sqlite_api).get("/watches/wat_00000001")
+    assert answer.status_code == 404
+    assert "There is no such watch." in answer.text
