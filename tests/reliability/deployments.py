@@ -16,6 +16,8 @@ from tests.reliability.processes import Processes, Running, errors, processes
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
 
+# So few that several claims find a part of what is registered together.
+BATCH = 10
 # Longer than the slow receiver takes, even on a loaded machine; shorter than an outage.
 ENV = {
     "BRIDGE_EMBEDDED_WORKER": "false",
@@ -44,6 +46,17 @@ class Deployment:
             answer = self.api.register(task_id, self.receiver.url(self.installation, behaviour))
             assert answer.status_code in {200, 201}, answer.text
             self.ledger.promise(answer.json()["id"])
+
+    def register_together(self, behaviour: str = "ok", *, tasks: int, pending_seconds: float = 0) -> None:
+        """As `register`, in few requests; only while nothing fails."""
+        ids = self.hubspot.state.add_tasks(tasks=tasks, pending_seconds=pending_seconds)
+        url = self.receiver.url(self.installation, behaviour)
+        for start in range(0, tasks, BATCH):
+            some = ids[start : start + BATCH]
+            wanted = [{"task_id": task_id, "callback_url": url} for task_id in some]
+            answer = self.api.call("POST", "/v1/watches/batch", {"watches": wanted})
+            assert answer is not None
+            self.ledger.promise(*(result["watch"]["id"] for result in answer.json()["results"]))
 
     def arrivals(self) -> int:
         """Return how many callbacks have arrived."""

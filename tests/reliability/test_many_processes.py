@@ -39,7 +39,7 @@ def second_worker(bridge: Deployment) -> Running:
 
 def test_when_nothing_fails_each_is_told_exactly_once(bridge: Deployment, second_worker: Running) -> None:
     for pending_seconds in range(4):
-        bridge.register(tasks=WATCHES // 4, pending_seconds=pending_seconds)
+        bridge.register_together(tasks=WATCHES // 4, pending_seconds=pending_seconds)
     until(bridge.ledger.settled)
     assert not bridge.ledger.problems()
     assert bridge.arrivals() == len(bridge.ledger.promises) == WATCHES
@@ -53,8 +53,8 @@ def test_both_workers_took_part(bridge: Deployment, second_worker: Running) -> N
 
 def test_when_a_worker_dies_each_is_told_at_least_once(bridge: Deployment, second_worker: Running) -> None:
     told = bridge.arrivals()
-    bridge.register("slow", tasks=SLOW_WATCHES)
-    bridge.register(tasks=WATCHES - SLOW_WATCHES)
+    bridge.register_together("slow", tasks=SLOW_WATCHES)
+    bridge.register_together(tasks=WATCHES - SLOW_WATCHES)
     until(lambda: bridge.arrivals() >= told + WATCHES // 4)
     second_worker.send(signal.SIGKILL)
     second_worker.wait()
