@@ -43,7 +43,7 @@ def test_a_wall_of_refusals_for_30_seconds_rejects_no_good_task(new_stage: NewSt
     stage.passes(30, steps=60)
     assert ends(stage, watches) == {("watching", None)}
     stage.hubspot.state.clear_faults()
-    stage.passes(180, steps=90)
+    stage.passes(180, steps=30)
     assert ends(stage, watches) == {("delivered", "completed")}
 
 
@@ -52,7 +52,7 @@ def test_what_a_front_answers_rejects_not_even_a_lone_task(new_stage: NewStage, 
     stage = new_stage(pending_seconds=0, processing_seconds=0)
     [watch] = registered(stage, 1)
     refuse(stage, fault)
-    stage.passes(600, steps=100)
+    stage.passes(600, steps=40)
     assert ends(stage, [watch]) == {("watching", None)}
     assert stage.watch(watch)["last_error"].startswith(f"HubSpot answered {fault[:3]}")
 
@@ -72,7 +72,7 @@ def test_with_another_portal_s_token_the_account_pauses_and_says_what_to_look_at
     [line] = stage.lines("account_paused")
     assert (line["log_level"], line["reason"]) == ("warning", why)
     before = asked(stage)
-    stage.passes(800, steps=400)
+    stage.passes(800, steps=100)
     # After 30, 60, 120, 240 and so on seconds one watch is polled, as the trial.
     assert 3 <= asked(stage) - before <= 5
     assert ends(stage, watches) == {("watching", None)}
@@ -96,7 +96,7 @@ def test_tasks_that_stay_unknown_are_rejected_in_the_end(new_stage: NewStage) ->
     stage = new_stage(pending_seconds=0, processing_seconds=0)
     watches = registered(stage, 5)
     refuse(stage)
-    stage.passes(6 * 3_600, steps=360)
+    stage.passes(6 * 3_600, steps=180)
     assert ends(stage, watches) == {("delivered", "rejected")}
     assert stage.watch(watches[0])["polls"] >= 3
 
@@ -106,7 +106,7 @@ def test_watches_of_a_suspected_account_end_at_their_deadline(new_stage: NewStag
     tasks = stage.hubspot.state.add_tasks(tasks=6)
     watches = [stage.register(task, timeout_seconds=100)["id"] for task in tasks]
     refuse(stage)
-    stage.passes(200, steps=100)
+    stage.passes(200, steps=40)
     assert time_out_overdue(stage.engine, stage.clock(), steady_since=NOW) > 0
     stage.passes(1, steps=2)
     assert ends(stage, watches) == {("delivered", "timed_out")}

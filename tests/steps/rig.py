@@ -212,7 +212,7 @@ def at_work(worker: Worker) -> Iterator[Worker]:
     over = threading.Event()
 
     def drain_again_and_again() -> None:
-        while not over.wait(0.02):
+        while not over.wait(0.05):
             worker.drain()
 
     thread = threading.Thread(target=drain_again_and_again)
