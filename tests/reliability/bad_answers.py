@@ -52,6 +52,10 @@ def _reset(visit: Visit) -> None:
     visit.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+def _gzip_bomb(visit: Visit) -> None:
+    visit.send(whole(gzip.compress(bytes(50_000_000), 1), OK + b"Content-Encoding: gzip\r\n"))
+
+
 def _json(text: bytes) -> Poison:
     return _once(whole(text), accepted=True)
 
@@ -80,9 +84,7 @@ POISONS = {
     "a reset connection": Poison(send=_reset),
     "an odd Retry-After": _once(whole(b"", b"HTTP/1.1 503 No\r\nRetry-After: \xb2\xb3\r\n")),
     "a large and binary error": _once(whole(b"\x00\xff\xfe" * 3_000_000, b"HTTP/1.1 500 No\r\n")),
-    "a gzip bomb": _once(
-        whole(gzip.compress(bytes(50_000_000)), OK + b"Content-Encoding: gzip\r\n"), accepted=True
-    ),
+    "a gzip bomb": Poison(send=_gzip_bomb, accepted=True),
     "deep JSON": _json(b"[" * 500_000),
     "a number of 5,000 digits": _json(b'{"status":"COMPLETE","result":{"id":%s}}' % (b"9" * 5_000)),
     "a status that is no text": _json(b'{"status":"\\ud800"}'),
