@@ -52,7 +52,7 @@ def sign_in(page: Page, address: str, key: str = ADMIN_KEY) -> None:
 
 def signed_in(browser: Browser, address: str, **context: Any) -> Page:
     """Return an empty page in a new context that is signed in, without the time that the form takes."""
-    page = browser.new_context(**context).new_page()
+    page = browser.new_context(reduced_motion="reduce", **context).new_page()
     requests, url = page.context.request, f"{address}/admin/sign-in"
     given: dict[str, str | float | bool] = {
         "csrf_token": csrf_token(requests.get(url).text()),

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from bridge.db.tables import account_breakers, answers, attempts, host_breakers, workers
 from tests.makers import NOW
-from tests.web.admin.browser import DESK, PHONE, browser_errors, listening, send, signed_in
+from tests.web.admin.browser import DESK, PHONE, browser_errors, send, signed_in
 from tests.web.admin.sample_data import add_all
 from tests.web.admin.screenshots import UNDELIVERED
 from tests.web.api import Api
@@ -33,8 +33,13 @@ LOOKS: Sequence[tuple[str, ViewportSize, Literal["light", "dark"], dict[str, Any
     ("dark", DESK, "dark", {"runOnly": ["color-contrast"]}),
     ("phone", PHONE, "light", {}),
 )
+# A phone, a desk's window at a zoom of 200 %, and one where the list is still a table.
+WIDTHS = (390, 640, 800)
 # As long as a name may be.
 WORD = "x" * 64
+
+# How a page looks does not depend on the database.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -92,13 +97,10 @@ def faults(page: Page) -> list[str]:
     return told
 
 
-# How a page looks does not depend on the database.
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_every_page_fits_a_phone_keeps_the_policy_and_can_be_read_by_a_screen_reader(
     sample: str, browser: Browser
 ) -> None:
-    # No colour may be on its way to another one.
-    page = signed_in(browser, sample, reduced_motion="reduce")
+    page = signed_in(browser, sample)
     page.add_init_script(path=AXE)
     told = browser_errors(page)
     for path in PAGES:
@@ -115,12 +117,8 @@ def test_every_page_fits_a_phone_keeps_the_policy_and_can_be_read_by_a_screen_re
     assert [line for line in told if "status of 4" not in line] == []
 
 
-# A phone, a desk's window at a zoom of 200 %, and one where the list is still a table.
-@pytest.mark.parametrize("width", [390, 640, 800])
-def test_a_long_word_makes_no_page_wider_than_its_window(
-    sqlite_api: Api, browser: Browser, width: int
-) -> None:
-    watch_id = add_long_words(sqlite_api)
+def test_a_long_word_makes_no_page_wider_than_its_window(api: Api, address: str, browser: Browser) -> None:
+    watch_id = add_long_words(api)
     filters = "&".join(f"{name}={WORD}" for name in ("client", "account", "task_id", "callback_host"))
     pages = [
         "",
@@ -135,29 +133,30 @@ def test_a_long_word_makes_no_page_wider_than_its_window(
         "/hosts",
     ]
     wide = {}
-    with listening(sqlite_api.app) as address:
-        page = signed_in(browser, address, viewport={"width": width, "height": 844})
+    page = signed_in(browser, address)
 
-        def measure(name: str) -> None:
-            _open_all(page)
+    def measure(name: str) -> None:
+        _open_all(page)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 844})
             found = page.evaluate("document.documentElement.scrollWidth")
-            wide.update({name: found} if found > width else {})
+            wide.update({(name, width): found} if found > width else {})
 
-        for path in pages:
-            page.goto(f"{address}/admin{path}")
-            measure(path)
-        page.goto(f"{address}/admin/accounts")
-        card = page.locator(f"#account-{WORD}")
-        _open_all(page)
-        send(card.get_by_role("button", name="Check now"))
-        measure("a message")
-        card.get_by_label("Base URL").fill(f"https://{WORD}/")
-        send(card.get_by_role("button", name="Replace"))
-        measure("a form with faults")
-        page.goto(f"{address}/admin/clients")
-        _open_all(page)
-        send(page.get_by_role("button", name="Make a new key"))
-        measure("a new key")
+    for path in pages:
+        page.goto(f"{address}/admin{path}")
+        measure(path)
+    page.goto(f"{address}/admin/accounts")
+    card = page.locator(f"#account-{WORD}")
+    _open_all(page)
+    send(card.get_by_role("button", name="Check now"))
+    measure("a message")
+    card.get_by_label("Base URL").fill(f"https://{WORD}/")
+    send(card.get_by_role("button", name="Replace"))
+    measure("a form with faults")
+    page.goto(f"{address}/admin/clients")
+    _open_all(page)
+    send(page.get_by_role("button", name="Make a new key"))
+    measure("a new key")
     assert wide == {}
 
 

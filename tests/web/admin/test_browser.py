@@ -16,6 +16,9 @@ from tests.web.api import ADMIN_KEY, Api
 
 REFRESH_MS = 5_000
 
+# What a browser does with a page does not depend on the database.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 def test_a_list_follows_what_happens_and_loses_nothing(api: Api, address: str, browser: Browser) -> None:
     client = api.client()
@@ -78,11 +81,11 @@ def test_a_form_that_nobody_has_touched_follows_what_another_person_sets(
 
 
 def test_a_second_click_sends_no_form_again(
-    sqlite_api: Api, browser: Browser, monkeypatch: pytest.MonkeyPatch
+    api: Api, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[str] = []
     both_clicked = threading.Event()
-    real = sqlite_api.app.wsgi_app
+    real = api.app.wsgi_app
 
     def hold(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] == "/admin/clients" and environ["REQUEST_METHOD"] == "POST":
@@ -90,8 +93,8 @@ def test_a_second_click_sends_no_form_again(
             both_clicked.wait(30)
         return real(environ, start_response)
 
-    monkeypatch.setattr(sqlite_api.app, "wsgi_app", hold)
-    with listening(sqlite_api.app) as address:
+    monkeypatch.setattr(api.app, "wsgi_app", hold)
+    with listening(api.app) as address:
         page = signed_in(browser, address)
         page.goto(f"{address}/admin/clients")
         page.get_by_label("Name").fill("cms")

@@ -101,7 +101,9 @@ def test_every_form_can_be_sent_by_keyboard_alone_and_without_javascript(
     api: Api, address: str, browser: Browser, hubspot: Sandbox, hands: Hands
 ) -> None:
     watches = add_watches(api)
-    page = browser.new_context(java_script_enabled=isinstance(hands, Keyboard)).new_page()
+    page = browser.new_context(
+        java_script_enabled=isinstance(hands, Keyboard), reduced_motion="reduce"
+    ).new_page()
     sent: set[str | None] = set()
 
     def note(_: Flask) -> None:

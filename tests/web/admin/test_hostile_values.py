@@ -119,6 +119,7 @@ def test_a_form_with_a_nul_is_refused_whatever_the_database(api: Api, path: str)
     assert an_operator(api).submit(path, {"host": "\0", "name": "\0"}).status_code == 400
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_browser_makes_nothing_of_it_either(api: Api, address: str, browser: Browser) -> None:
     hostile = add_hostile_values(api)
     page = signed_in(browser, address)
