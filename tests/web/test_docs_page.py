@@ -28,7 +28,7 @@ def bridge(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @contextmanager
-def opened(browser: Browser, url: str, shows: str = "Register a watch.") -> Iterator[Page]:
+def opened(browser: Browser, url: str, shows: str) -> Iterator[Page]:
     """Open the page, and check that it has a heading, logs no error, and loads from its own server only."""
     context = browser.new_context(viewport={"width": 1300, "height": 900})
     context.set_default_timeout(TIMEOUT_MS)
@@ -47,32 +47,26 @@ def opened(browser: Browser, url: str, shows: str = "Register a watch.") -> Iter
     assert [each for each in asked if not each.startswith((f"{server}/", "data:", "blob:"))] == []
 
 
-def test_the_page_fits_a_desk_and_a_telephone_and_turns_dark_with_the_system(
-    browser: Browser, bridge: str
-) -> None:
-    with opened(browser, f"{bridge}/docs") as page:
-        for width in (1300, 390):
-            page.set_viewport_size({"width": width, "height": 900})
-            expect(page.get_by_role("heading", name="HubSpot import bridge")).to_be_visible()
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert brightness(page) > 600
-        page.emulate_media(color_scheme="dark")
-        expect(page.locator("body")).to_have_class(re.compile("dark-mode"))
-        assert brightness(page) < 200
-
-
 def brightness(page: Page) -> int:
     """The page's background: 0 is black, 765 is white."""
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
     return sum(map(int, re.findall(r"\d+", colour)[:3]))
 
 
-def test_a_link_and_the_search_lead_to_operations_that_can_be_copied_and_tried_out(
+def test_it_fits_all_windows_and_leads_to_operations_that_can_be_copied_and_tried_out(
     browser: Browser, bridge: str
 ) -> None:
     title = "Register a watch."
     with opened(browser, f"{bridge}/docs#tag/watches/POST/v1/watches", title) as page:
         expect(page.get_by_role("heading", name=title)).to_be_in_viewport()
+        assert brightness(page) > 600
+        page.emulate_media(color_scheme="dark")
+        expect(page.locator("body")).to_have_class(re.compile("dark-mode"))
+        assert brightness(page) < 200
+        for width in (390, 1300):
+            page.set_viewport_size({"width": width, "height": 900})
+            expect(page.get_by_role("heading", name="HubSpot import bridge")).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
         example = page.get_by_role("region", name=title).first
         shown = "Shell Curl"
         for language, sample in (
