@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,28 @@ class Ran:
     stderr: str
 
 
+def ended(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    given: str = "",
+    stdin: Path | None = None,
+    stdout: Path | None = None,
+    user: int | None = None,
+) -> Ran:
+    """Run a fork until it has ended; `stdout` is where its output goes, instead of the result."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        text, out, err = (folder / name for name in ("0", "1", "2"))
+        text.write_text(given)
+        process = Fork(command, env, stdin=stdin or text, stdout=stdout or out, stderr=err, user=user)
+        try:
+            returncode = process.wait(TIMEOUT_SECONDS)
+        finally:
+            process.kill()
+        return Ran(returncode=returncode, stdout="" if stdout else out.read_text(), stderr=err.read_text())
+
+
 class Commands:
     """Runs `python -m bridge …` with an environment of its own."""
 
@@ -44,21 +66,12 @@ class Commands:
         # The number of the user who runs the commands, if it is another one; only root can choose.
         self.user: int | None = None
 
-    def run(self, *arguments: str, given: str = "", stdout: Path | None = None) -> Ran:
-        """Run a command with `given` on its standard input; `stdout` is where its output goes, instead of the result."""
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            stdin, out, err = (folder / name for name in ("0", "1", "2"))
-            stdin.write_text(given)
-            command = ("-m", "bridge", *arguments)
-            process = Fork(command, self.env, stdin=stdin, stdout=stdout or out, stderr=err, user=self.user)
-            try:
-                returncode = process.wait(TIMEOUT_SECONDS)
-            finally:
-                process.kill()
-            return Ran(
-                returncode=returncode, stdout="" if stdout else out.read_text(), stderr=err.read_text()
-            )
+    def run(
+        self, *arguments: str, given: str = "", stdin: Path | None = None, stdout: Path | None = None
+    ) -> Ran:
+        """Run a command with `given`, or the file `stdin`, on its standard input; `stdout` is as for `ended`."""
+        command = ("-m", "bridge", *arguments)
+        return ended(command, self.env, given=given, stdin=stdin, stdout=stdout, user=self.user)
 
     def said(self, *arguments: str, given: str = "") -> str:
         done = self.run(*arguments, given=given)

@@ -6,8 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -17,23 +16,11 @@ from cryptography.fernet import Fernet
 
 from tests.commands.conftest import ROOT, Commands
 from tests.ports import free_port
-from tests.reliability.processes import WEB, WORKER, Running, answers, lines
+from tests.reliability.processes import WEB, WORKER, Running, answers, lines, running
 from tests.reliability.waiting import until
 
 START_SECONDS = 30
-
-
-@contextmanager
-def started(commands: Commands, *arguments: str, cwd: Path = ROOT) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "bridge", *arguments]
-    process = subprocess.Popen(
-        command, cwd=cwd, env=commands.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+SERVE = ("-m", "bridge", "serve", "--host")
 
 
 def answer(url: str) -> requests.Response:
@@ -112,15 +99,14 @@ def credentials_missed(said: str) -> list[str]:
 
 
 def test_serve_without_credentials_says_once_how_to_set_them_and_serves(
-    on_sqlite: Callable[..., Commands],
+    on_sqlite: Callable[..., Commands], tmp_path: Path
 ) -> None:
     port = free_port()
-    web = on_sqlite(PORT=str(port), WEB_CONCURRENCY="2")
-    with started(web, "serve", "--host", "127.0.0.1") as process:
+    env = on_sqlite(PORT=str(port), WEB_CONCURRENCY="2").env
+    with running(env, tmp_path / "web.log", *SERVE, "127.0.0.1") as web:
         assert answer(f"http://127.0.0.1:{port}/healthz").status_code == 200
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=40)
-    assert process.returncode == 0
+        assert web.stop() == 0
+    said = web.log.read_text()
     [told] = credentials_missed(said)
     assert "HUBSPOT_ACCESS_TOKEN" in told
     assert f"http://127.0.0.1:{port}" in said
@@ -168,32 +154,39 @@ def test_serve_is_whole_wherever_it_is_called_from(tmp_path: Path) -> None:
     """Serve with an embedded worker, from another folder, where a relative path to the database starts."""
     port = free_port()
     commands = Commands(DATABASE_URL="sqlite:///bridge.db", PORT=str(port), PYTHONPATH=str(ROOT))
-    with started(commands, "serve", "--host", "127.0.0.1", cwd=tmp_path) as process:
+    web = subprocess.Popen([sys.executable, *SERVE, "127.0.0.1"], cwd=tmp_path, env=commands.env)
+    try:
         until(lambda: answer(f"http://127.0.0.1:{port}/readyz").ok)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=40)
+        web.terminate()
+        assert web.wait(40) == 0
+    finally:
+        web.kill()
+        web.wait()
     assert (tmp_path / "bridge.db").exists()
 
 
-@pytest.mark.parametrize(("host", "caller"), [("::1", "[::1]"), ("[::1]", "[::1]"), ("::", "127.0.0.1")])
+@pytest.mark.parametrize(
+    ("host", "other", "caller"), [("::1", "[::1]", "[::1]"), ("[::]", "::", "127.0.0.1")]
+)
 def test_serve_listens_on_ipv6_however_the_address_is_spelled(
-    on_sqlite: Callable[..., Commands], host: str, caller: str
+    on_sqlite: Callable[..., Commands], tmp_path: Path, host: str, other: str, caller: str
 ) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("this machine has no IPv6 loopback")
     port = free_port()
-    with started(on_sqlite(PORT=str(port)), "serve", "--host", host) as process:
+    commands = on_sqlite(PORT=str(port))
+    with running(commands.env, tmp_path / "web.log", *SERVE, host) as web:
         assert answer(f"http://{caller}:{port}/healthz").status_code == 200
-        taken = on_sqlite(PORT=str(port)).run("serve", "--host", host)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=40)
-    assert (process.returncode, taken.returncode) == (0, 1)
-    assert taken.stderr == (
+        refused = [commands.run("serve", "--host", again) for again in (host, other)]
+        assert web.stop() == 0
+    assert [taken.returncode for taken in refused] == [1, 1]
+    told = (
         f"[{host.strip('[]')}]:{port} cannot be listened on: Address already in use. Stop what uses it, or choose another "
         "port with PORT.\n"
     )
+    assert [taken.stderr for taken in refused] == [told, told]
 
 
 @pytest.mark.parametrize("host", ["bogus.invalid", "192.0.2.1", "2001:db8::1", "unix:/x", "é..b"])
@@ -207,14 +200,13 @@ def test_serve_names_the_host_that_cannot_be_listened_on(
     assert told.endswith(". Give --host an address of this machine.")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_worker_stops_with_status_0(
-    on_sqlite: Callable[..., Commands], number: signal.Signals, tmp_path: Path
+def test_an_idle_worker_stops_with_status_0_on_ctrl_c(
+    on_sqlite: Callable[..., Commands], tmp_path: Path
 ) -> None:
     worker = Running(WORKER, on_sqlite().env, tmp_path / "worker.log", interpreter=True)
     try:
         until(worker.has_logged("worker_started"))
-        worker.send(number)
+        worker.send(signal.SIGINT)
         assert worker.wait() == 0
     finally:
         worker.end()
@@ -289,9 +281,10 @@ def test_a_signal_to_stop_is_taken_whenever_it_comes() -> None:
     subprocess.run([sys.executable, "-c", STOPPED], cwd=ROOT, check=True, timeout=60)
 
 
-def test_the_sandbox_answers_like_hubspot() -> None:
+def test_the_sandbox_answers_like_hubspot(tmp_path: Path) -> None:
     port = free_port()
-    with started(Commands(), "sandbox", "--port", str(port)):
+    sandbox = ("-m", "bridge", "sandbox", "--port", str(port))
+    with running(Commands().env, tmp_path / "sandbox.log", *sandbox):
         url = f"http://127.0.0.1:{port}/files/v3/files/import-from-url/async/tasks/AAAAEZ6whGI/status"
         refused = answer(url)
     assert refused.status_code == 401

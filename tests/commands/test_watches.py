@@ -2,10 +2,9 @@
 
 import os
 import pty
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, insert
@@ -16,7 +15,7 @@ from bridge.db import watches as store
 from bridge.db.engine import reading
 from bridge.db.tables import answers, attempts
 from bridge.web.api.filters import FilterFields
-from tests.commands.conftest import ROOT, Commands, add_undelivered, add_watch
+from tests.commands.conftest import Commands, add_undelivered, add_watch
 from tests.makers import NOW, later
 
 FIRST, SECOND, THIRD = (f"wat_0000000{number}" for number in (1, 2, 3))
@@ -217,16 +216,7 @@ def test_a_person_at_a_terminal_is_asked(
     add_undelivered(sqlite_database, FIRST)
     ours, theirs = pty.openpty()
     os.write(ours, f"{said}\n".encode())
-    done = subprocess.run(
-        [sys.executable, "-m", "bridge", *ALL],
-        cwd=ROOT,
-        env=on_sqlite().env,
-        stdin=theirs,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = on_sqlite().run(*ALL, stdin=Path(os.ttyname(theirs)))
     os.close(ours)
     os.close(theirs)
     assert "Send the callbacks of 1 watches again? [y/N]" in done.stderr
