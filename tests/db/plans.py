@@ -24,5 +24,8 @@ def _explained(connection: Connection, statement: str, values: Any) -> Sequence[
     if connection.dialect.name == "sqlite":
         return connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
     # A statement that is run often is planned without its values: the index must fit even then.
+    # psycopg prepares what comes often, but it cannot prepare numbers without values.
+    driver: Any = connection.connection.driver_connection
+    driver.prepare_threshold = None
     numbers = {name: f"${place}" for place, name in enumerate(values, start=1)}
     return connection.exec_driver_sql(f"EXPLAIN (GENERIC_PLAN) {statement % numbers}").all()

@@ -4,6 +4,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import pytest
@@ -232,29 +233,28 @@ def test_a_page_does_not_visit_all_that_waits_for_a_host(sqlite_engine: Engine) 
     assert "ix_watches_to_deliver" not in plan
 
 
-@pytest.mark.parametrize(
-    "filters",
-    [
-        {"outcome": [Outcome.REJECTED]},
-        {"outcome": [Outcome.REJECTED, Outcome.FAILED], "client": "cms"},
-        {"state": [State.UNDELIVERED]},
-        {"state": [State.UNDELIVERED, State.WITHDRAWN], "kind": ["file-import"]},
-        {"client": "shop"},
-        {"task_id": "task-17"},
-        {"created_before": later(-1)},
-    ],
-)
+SELECTIVE = [
+    Filters(outcome=[Outcome.REJECTED]),
+    Filters(outcome=[Outcome.REJECTED, Outcome.FAILED], client="cms"),
+    Filters(state=[State.UNDELIVERED]),
+    Filters(state=[State.UNDELIVERED, State.WITHDRAWN], kind=["file-import"]),
+    Filters(client="shop"),
+    Filters(task_id="task-17"),
+    Filters(created_before=later(-1)),
+]
+
+
 @pytest.mark.own_database
-def test_no_filter_reads_all_that_is_there(engine: Engine, filters: dict[str, Any]) -> None:
+def test_no_filter_reads_all_that_is_there(engine: Engine) -> None:
     ended = {"outcome": Outcome.COMPLETED, "ended_at": NOW}
     added(engine, *(numbered(number, State.DELIVERED, **ended) for number in range(3_000)))
     with engine.begin() as connection:
         connection.execute(text("ANALYZE"))
-        for order in Order:
-            look = partial(pagination.page, filters=Filters(**filters), order=order, cursor=None, limit=50)
+        for filters, order in product(SELECTIVE, Order):
+            look = partial(pagination.page, filters=filters, order=order, cursor=None, limit=50)
             plan = plan_of(connection, look)
-            assert "Seq Scan on watches" not in plan
-            assert "SCAN watches" not in plan.replace("SCAN watches USING", "")
+            assert "Seq Scan on watches" not in plan, filters
+            assert "SCAN watches" not in plan.replace("SCAN watches USING", ""), filters
 
 
 @pytest.mark.parametrize(

@@ -189,15 +189,14 @@ def test_a_claim_is_not_sorted_where_the_index_is_in_order(engine: Engine) -> No
     assert "TEMP B-TREE" not in plan
 
 
-ASKED: dict[str, Callable[[Connection], object]] = {
-    "is_watched": lambda c: store.is_watched(c, "account-7"),
-    "overdue_accounts": lambda c: readiness.overdue_accounts(c, later(300)),
-    "overdue_hosts": lambda c: readiness.overdue_hosts(c, later(9_999)),
-}
+ASKED: list[Callable[[Connection], object]] = [
+    lambda c: store.is_watched(c, "account-7"),
+    lambda c: readiness.overdue_accounts(c, later(300)),
+    lambda c: readiness.overdue_hosts(c, later(9_999)),
+]
 
 
-@pytest.mark.parametrize("asked", ASKED)
-def test_what_is_asked_often_goes_by_the_partial_indexes(engine: Engine, asked: str) -> None:
+def test_what_is_asked_often_goes_by_the_partial_indexes(engine: Engine) -> None:
     settled = [numbered(number, State.DELIVERED) for number in range(3_000)]
     waiting = [
         numbered(n, list(State)[n % 2], account=f"account-{n % 40}", callback_host=f"host-{n % 40}")
@@ -206,8 +205,9 @@ def test_what_is_asked_often_goes_by_the_partial_indexes(engine: Engine, asked: 
     added(engine, *settled, *waiting)
     with engine.begin() as connection:
         connection.execute(text("ANALYZE"))
-        plan = plan_of(connection, ASKED[asked])
-    assert "ix_watches_to_" in plan
-    assert "ix_watches_of_client" not in plan
-    assert "Seq Scan on watches" not in plan
-    assert "SCAN watches\n" not in f"{plan}\n"
+        plans = [plan_of(connection, act) for act in ASKED]
+    for plan in plans:
+        assert "ix_watches_to_" in plan
+        assert "ix_watches_of_client" not in plan
+        assert "Seq Scan on watches" not in plan
+        assert "SCAN watches\n" not in f"{plan}\n"
