@@ -83,6 +83,11 @@ class LifeOfClaims(RuleBasedStateMachine):
         self.told: Counter[str] = Counter()
         with self.engine.begin() as connection:
             connection.execute(delete(table))
+        self._stored: dict[str, Watch] | None = None
+        event.listen(self.engine, "commit", self.forget)
+
+    def forget(self, _: Connection) -> None:
+        self._stored = None
 
     def tick(self) -> datetime:
         """Return an instant that never comes again, however the clock is put."""
@@ -91,8 +96,11 @@ class LifeOfClaims(RuleBasedStateMachine):
         return self.now
 
     def stored(self) -> dict[str, Watch]:
-        with self.engine.begin() as connection:
-            return {watch.id: watch for watch in map(to_watch, connection.execute(select(*COLUMNS)))}
+        if self._stored is None:
+            with self.engine.connect() as connection:
+                rows = connection.execute(select(*COLUMNS))
+                self._stored = {watch.id: watch for watch in map(to_watch, rows)}
+        return self._stored
 
     @initialize(ended=st.booleans(), settled=st.booleans())
     def there_is_something_to_do(self, *, ended: bool, settled: bool) -> None:
@@ -267,7 +275,7 @@ class LifeOfClaims(RuleBasedStateMachine):
             assert stored[watch_id].attempts >= before.attempts
             assert stored[watch_id].polls >= before.polls
             assert before.state in OPEN or stored[watch_id].state is before.state
-        with self.engine.begin() as connection:
+        with self.engine.connect() as connection:
             rows = select(attempts.c.watch_id, func.count().label("made")).group_by(attempts.c.watch_id)
             made = {row.watch_id: row.made for row in connection.execute(rows)}
         assert made == {watch.id: watch.attempts for watch in stored.values() if watch.attempts}
@@ -285,6 +293,7 @@ class LifeOfClaims(RuleBasedStateMachine):
         for watch in self.stored().values():
             assert watch.state in REDELIVERABLE | {State.WITHDRAWN}
             assert watch.state is State.WITHDRAWN or self.told[watch.id]
+        event.remove(self.engine, "commit", self.forget)
 
 
 @pytest.fixture
