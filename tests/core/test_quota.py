@@ -70,11 +70,7 @@ def test_no_window_ever_holds_more_than_the_share(rate: Rate, moves: list[tuple[
 def test_nor_when_everything_is_taken_as_soon_as_it_can_be(rate: Rate, tick: float) -> None:
     times = granted(rate, [(tick, 64, 100)] * 300)
     assert fullest_window(rate, times) <= max(1, rate.requests * rate.share)
-
-
-@given(rate=rates, tick=st.floats(0.02, 0.5))
-def test_nor_when_some_wait_for_a_slot_and_others_leave_at_once(rate: Rate, tick: float) -> None:
-    times = granted(rate, [(tick, 64, 100)] * 300)
+    # Nor when some wait for a slot, and others leave at once.
     longer = replace(rate, seconds=rate.seconds + START_WITHIN_SECONDS)
     assert fullest_window(longer, times) <= max(1, rate.requests * rate.share)
 
