@@ -96,7 +96,7 @@ def test_ctrl_c_in_a_terminal_reaches_all_processes_and_only_the_master_acts_on_
 
 
 def test_what_app_py_is_given_is_given_to_serve(tmp_path: Path) -> None:
-    refused = ended(tmp_path, "app.py", "--hots", "127.0.0.1")
+    refused = interpreted(tmp_path, "app.py", "--hots", "127.0.0.1")
     assert refused.returncode == 2
     assert "--hots" in refused.stderr
 
