@@ -85,6 +85,8 @@ def when_ready(server: Arbiter) -> None:
 
 def post_worker_init(worker: Worker) -> None:
     """Start the embedded worker: after the fork, in the process that serves."""
+    # A terminal sends Ctrl-C to the workers, too. The master passes it on: with both, a worker may end without its exit.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cpu_affinity.use_one_core()
     tracing.configure()
     bridge = sys.modules["app"].bridge
@@ -100,8 +102,6 @@ def post_worker_init(worker: Worker) -> None:
         worker.handle_exit(*received)
 
     signal.signal(signal.SIGTERM, wind_down)
-    # A terminal sends Ctrl-C to the workers, too. The master passes it on: with both, a worker may end without its exit.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def worker_exit(_server: Arbiter, _worker: Worker) -> None:

@@ -150,9 +150,11 @@ def _problem_line(fault: ErrorDetails) -> str:
 def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield a problem for each variable that is probably a misspelled setting."""
     for name in environ.keys() - NAMES:
-        # Other unknown names are ignored: Kubernetes sets BRIDGE_… variables for a service named `bridge`.
-        near = get_close_matches(name, NAMES, n=1, cutoff=0.85)
-        if near and name.startswith(("BRIDGE_", "HUBSPOT_", "DATABASE_", "WEB_")):
+        # Other unknown names are ignored: Kubernetes sets BRIDGE_… variables for a service named `bridge`. A name that
+        # begins otherwise may be another program's, unless it is nearly the same and ours is missing.
+        is_ours = name.startswith(("BRIDGE_", "HUBSPOT_"))
+        near = get_close_matches(name, NAMES, n=1, cutoff=0.85 if is_ours else 0.9)
+        if near and (is_ours or near[0] not in environ):
             yield f"{name}: is no setting of the bridge; did you mean {near[0]}?"
 
 
@@ -160,7 +162,7 @@ def _conflicts(settings: Settings, given: set[str], invalid: set[str]) -> Iterat
     """Yield a problem for each rule on several settings at once that is broken.
 
     `given` names all variables that are given, valid or not. `invalid` names those whose values are invalid: no rule
-    reads them, because the settings hold a default in place of each.
+    judges them, because the settings hold a default in place of each.
     """
     if len(given & {"BRIDGE_OPERATOR_URL", "BRIDGE_OPERATOR_SECRET"}) == 1:
         yield (

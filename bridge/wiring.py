@@ -148,7 +148,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Counts starts of imports and checks of accounts against the accounts' quotas."""
+        """Counts each start of an import and each check of an account as a request of the account's quota."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

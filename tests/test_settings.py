@@ -95,6 +95,17 @@ def test_a_mistyped_name_is_a_problem_and_the_nearest_name_is_suggested() -> Non
     ]
 
 
+def test_a_name_near_ours_that_begins_otherwise_is_another_program_s_where_ours_is_set() -> None:
+    other = {
+        "DATABASE_USER": "app",
+        "DATABASE_URI": "postgresql://db/app",
+        "DATABASE_URL_RO": "postgresql://db/app",
+    }
+    ours = {"DATABASE_URL": "sqlite:///bridge.db"}
+    assert Settings.load(other | ours) == Settings.load(ours)
+    assert Settings.load({"DATABASE_USER": "app", "DATABASE_HOST": "db"}) == Settings.load({})
+
+
 def test_a_name_that_only_begins_like_ours_belongs_to_somebody_else() -> None:
     assert Settings.load({"HUBSPOT_PORTAL_ID": "1", "BRIDGE_SERVICE_HOST": "10.0.0.1"}) == Settings.load({})
 

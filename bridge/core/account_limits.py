@@ -31,6 +31,10 @@ from bridge.core.quota import Rate, Usage
 
 # When HubSpot has refused the tasks of this many watches since the last Success, the likely cause is the account.
 SUSPECTS = 5
+SUSPICION = (
+    f"HubSpot refused {SUSPECTS} different tasks of the account in a row: check that its token is one of the portal "
+    "that runs these tasks, and that nothing in front of HubSpot blocks the bridge."
+)
 CHANGED = "The account was changed: its next request shows whether HubSpot answers it."
 
 
@@ -97,6 +101,12 @@ class FinishedCall:
         """How many of the call's requests were not answered with 2xx; HubSpot may count them as errors."""
         went_well = isinstance(self.answer, HttpResponse) and 200 <= self.answer.status_code < 300
         return self.requests - 1 if went_well else self.requests
+
+
+def only_counted(call: FinishedCall) -> FinishedCall:
+    """Return the call without all that its answer says of the account: only its requests are counted."""
+    answer = replace(call.answer, headers={}) if isinstance(call.answer, HttpResponse) else call.answer
+    return replace(call, answer=answer, signal=None)
 
 
 def signal_of(classified: Classification, watch_id: str | None = None) -> AccountSignal | None:
@@ -236,10 +246,7 @@ def suspicion(reason: str) -> str:
 
     It says why HubSpot refused a task (the `reason`, without a final dot), and what to check.
     """
-    return (
-        f"{reason}. HubSpot refused {SUSPECTS} different tasks of the account in a row: check that its token is "
-        "one of the portal that runs these tasks, and that nothing in front of HubSpot blocks the bridge."
-    )
+    return f"{reason}. {SUSPICION}"
 
 
 def count(finished: Sequence[FinishedCall]) -> tuple[int, int]:

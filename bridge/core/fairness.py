@@ -94,7 +94,7 @@ def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
 
     `most` is the lane's own limit, `free` is the number of free slots, and `free_for_callbacks` is how many more slots
     callbacks may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`. For a host's callbacks
-    it is also at most `free_for_callbacks`, so that one host takes at most about half of the slots for callbacks.
+    it is also at most `free_for_callbacks`: a host may not hold more slots than are left for all other hosts.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

@@ -6,8 +6,9 @@ A new kind also needs:
   in api.py, its request bodies in starts.py, its response bodies in bodies.py;
 - its statuses in tests/core/test_kinds.py;
 - in tests/acceptance/test_kinds.py: the kind's outcomes in ENDS;
-- in tests/sandbox/caller.py: an entry of STATUS_PATHS;
-- in tests/sandbox/test_official_client.py: an entry of APIS, and the kind's outcomes in ENDS.
+- in tests/sandbox: an entry of STATUS_PATHS in caller.py and of APIS and ENDS in test_official_client.py, a task in
+  official_client.mjs, and the tables of test_starting_other_kinds.py and test_task_life.py;
+- a line in bridge/sandbox/guide.txt, and the sentences that name the kinds in README.md and docs/sandbox.md.
 """
 
 import re

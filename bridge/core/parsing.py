@@ -20,7 +20,7 @@ API_KEY = re.compile(r"[!-~]{1,512}")
 
 # How long, by default, callbacks are signed with the old secret, too, after a rotation.
 OVERLAP = "24h"
-OVERLAP_PATTERN = r"(\d{1,6})([smhd])"
+DURATION_PATTERN = r"(\d{1,6})([smhd])"
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -61,7 +61,7 @@ def parse_choices(choices: Iterable[Value], given: object) -> tuple[Value, ...]:
 
 def parse_duration(text: str) -> int:
     """Parse a duration such as `90s`, `15m`, `24h` or `7d`; return it in seconds, or raise ValueError."""
-    found = re.fullmatch(OVERLAP_PATTERN, text, re.ASCII)
+    found = re.fullmatch(DURATION_PATTERN, text, re.ASCII)
     if not found:
         raise ValueError("must be a number and a unit: 90s, 15m, 24h, 7d")
     return int(found[1]) * _UNIT_SECONDS[found[2]]

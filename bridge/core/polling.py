@@ -238,7 +238,8 @@ def _postpone(watch: Watch, changes: dict[str, Any], *, now: datetime) -> Watch:
 
 
 def _streaks(watch: Watch) -> dict[str, int]:
-    # A 429, a 477 or a missing token says nothing of the task or the credentials: these two streaks go on.
+    # A 429, a 477 or a missing token says nothing of the task or the credentials: these two go on. Refusals do not:
+    # they count only in a row.
     return {"failures": watch.failures, "account_errors": watch.account_errors}
 
 

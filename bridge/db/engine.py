@@ -1,6 +1,7 @@
 """Builds the SQLAlchemy engine, with the settings that SQLite or PostgreSQL needs."""
 
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -54,8 +55,7 @@ _DEFAULTS = {
 
 # InternalError is how a read-only PostgreSQL server refuses a write, such as a standby before it takes over.
 UNAVAILABLE = (OperationalError, InternalError, PoolTimeout)
-# A part of PostgreSQL's message to a user who may not change a table.
-NO_RIGHT_TO_WRITE = "permission denied for table"
+ONLY_READ = "The database can only be read at the moment."
 
 
 class NoDatabase(Exception):
@@ -159,6 +159,9 @@ class _Dialect(psycopg.dialect):
         return True
 
 
+# To lock rows takes the right to change them.
+_WRITES = re.compile(r"^\s*(INSERT|UPDATE|DELETE)\b|\bFOR UPDATE\b")
+
 registry.register("postgresql.bridge", __name__, _Dialect.__name__)
 
 
@@ -189,10 +192,10 @@ def _postgresql(address: str) -> Engine:
 
     @event.listens_for(engine, "handle_error", retval=True)
     def _outage(context: ExceptionContext) -> OperationalError | None:
-        # So does Heroku stop all writes when a plan's limit is reached: the statement is right.
-        cause = context.original_exception
-        if isinstance(cause, InsufficientPrivilege) and NO_RIGHT_TO_WRITE in str(cause):
-            return OperationalError(context.statement, None, cause, hide_parameters=True)
+        # This is how Heroku stops all writes when a plan's limit is reached: the statement itself is right.
+        cause, statement = context.original_exception, context.statement or ""
+        if isinstance(cause, InsufficientPrivilege) and _WRITES.search(statement):
+            return OperationalError(statement, None, cause, hide_parameters=True)
         return None
 
     return engine
@@ -239,8 +242,8 @@ _OUTAGES: Sequence[tuple[Sequence[str], str]] = (
     (("disk is full", "no space left", "could not extend"), "The database's disk is full."),
     (("disk i/o error",), "The database's disk does not work."),
     (
-        ("readonly database", "read-only transaction", "session is read-only", NO_RIGHT_TO_WRITE),
-        "The database can only be read at the moment.",
+        ("readonly database", "read-only transaction", "session is read-only"),
+        ONLY_READ,
     ),
     (
         (
@@ -268,6 +271,8 @@ def describe_outage(error: Exception) -> str | None:
     cause = getattr(error, "orig", error)  # the driver's own error: SQLAlchemy adds the statement
     if isinstance(cause, NotPrepared):
         return str(cause)
+    if isinstance(error, OperationalError) and isinstance(cause, InsufficientPrivilege):
+        return ONLY_READ
     message = str(cause).lower()
     return next((text for words, text in _OUTAGES if any(word in message for word in words)), None)
 

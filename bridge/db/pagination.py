@@ -56,7 +56,10 @@ class Cursor:
     inclusive: bool = False
 
     def turned(self) -> "Cursor":
-        """Return the cursor of the page that begins at the same place and goes in the other direction."""
+        """Return the cursor of the page that begins where this one begins, and goes in the other direction.
+
+        The watch itself is on exactly one of the two pages.
+        """
         return replace(self, backwards=not self.backwards, inclusive=not self.inclusive)
 
     def __str__(self) -> str:

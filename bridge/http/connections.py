@@ -60,7 +60,7 @@ class Exchange:
         self.begin_sending()
 
     def begin_sending(self) -> None:
-        """Note that the request may reach the server from now on; raise Unreachable if the time is over."""
+        """Record that the request may reach the server from now on; raise Unreachable if the time is over."""
         # The process may have been suspended while it connected, and somebody else may have sent the same since.
         if self.deadline.passed:
             raise Unreachable(str(self.deadline))

@@ -25,7 +25,7 @@ SocketOptions: TypeAlias = Sequence[tuple[int, int, int | bytes]]
 
 
 class Unreachable(Exception):
-    """No connection could be opened; the message says why."""
+    """The request could not be sent; the message says why."""
 
 
 class Blocked(Unreachable):

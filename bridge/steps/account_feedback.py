@@ -7,7 +7,8 @@ from datetime import datetime
 import structlog
 from sqlalchemy import Connection
 
-from bridge.core.account_limits import AccountLimits, FinishedCall, after_answers, count, with_trial_due
+from bridge.core.account_limits import SUSPICION, FinishedCall, after_answers, count, with_trial_due
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event
 from bridge.db import breakers, daily_stats, watches
 from bridge.db.accounts import Account, Accounts
@@ -26,7 +27,10 @@ def record_calls(
     after = {name: after_answers(before, finished[name], now=now) for name, before in limits.items()}
     breakers.save_account_limits(connection, after)
     daily_stats.count(connection, now.date(), {name: count(calls) for name, calls in finished.items()})
-    events = [_log_change(name, limits[name], limits_after, now) for name, limits_after in after.items()]
+    events = [
+        _log_change(name, limits[name].breaker, limits_after.breaker, now)
+        for name, limits_after in after.items()
+    ]
     return [event for event in events if event]
 
 
@@ -53,22 +57,20 @@ def make_trial_due(connection: Connection, name: str, now: datetime) -> None:
 
 
 def _log_change(
-    name: str, limits: AccountLimits, after: AccountLimits, now: datetime
+    name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
     """Log that an account's pause began, changed or ended; return the event for the operator, if any.
 
-    `limits` and `after` are the account's limits before and after the calls. An equal `paused_until` in both is no
+    `before` and `breaker` are the account's breaker before and after the calls. An equal `paused_until` in both is no
     change: nothing is logged, and there is no event. If a pause gets a new `paused_until` for the same cause, this is
     logged, but there is no event.
     """
-    before, breaker = limits.breaker, after.breaker
     if breaker.paused_until == before.paused_until:
         return None
     if not breaker.paused:
         log.info("account_resumed", account=name)
         return new_event(OperatorEventType.ACCOUNT_RESUMED, name, "HubSpot answers again.", now)
-    same_reason = _without_digits(before.reason) == _without_digits(breaker.reason)
-    if before.paused and (same_reason or (limits.suspected and after.suspected)):
+    if before.paused and _cause(before.reason) == _cause(breaker.reason):
         # A trial request failed for the cause that the operator knows already.
         log.debug("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)
         return None
@@ -76,6 +78,8 @@ def _log_change(
     return new_event(OperatorEventType.ACCOUNT_PAUSED, name, breaker.reason, now)
 
 
-def _without_digits(reason: str | None) -> str:
-    # HubSpot's messages for one cause may differ only in numbers, such as the seconds since a token expired.
-    return re.sub(r"\d+", "", reason or "")
+def _cause(reason: str | None) -> str:
+    # HubSpot's messages for one cause may differ in numbers, such as the seconds since a token expired, and those that
+    # refuse a task may name it.
+    text = reason or ""
+    return SUSPICION if text.endswith(SUSPICION) else re.sub(r"\d+", "", text)

@@ -1,7 +1,7 @@
 """Keeps requests that are not polls (starts of imports, checks of accounts) within the accounts' quotas."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -86,12 +86,11 @@ class HubSpotCalls:
         with self.engine.begin() as connection:
             account = self._accounts.load(connection, [name])[name]
             if not account.has_credentials:
-                return Granted(
-                    account=account, lease_ends_at=self.clock() + self._lease
-                )  # nothing will be sent
+                # Nothing will be sent.
+                return Granted(account=account, lease_ends_at=self.clock() + self._lease)
             limits = store.lock_account_limits(connection, [name])[name]
-            # Only now, because the lock may have been waited for: the request counts from when it can be sent.
-            now = self.clock()
+            # The lock may have been waited for: the account may be another, and the request counts from now on.
+            account, now = self._accounts.load(connection, [name])[name], self.clock()
             if not account_limits.grant(account.rate, limits, wanted=1, now=now):
                 return _retry_later(account, limits, now)
             granted = Granted(account=account, lease_ends_at=now + self._lease)
@@ -142,11 +141,11 @@ class HubSpotCalls:
     ) -> None:
         """Update an account's limits, statistics and counters after a call.
 
-        Database errors are logged, not raised. A `signal` other than None is applied to the account's breaker, unless
-        an operator has changed or removed the account since it was loaded. `asked_at` is the instant just before the
-        call. With `retry`, the account's watches are made due now if their last poll failed and no worker has claimed
-        them. With `retry`, the trial of a paused account is made due now, too. Does nothing for an account without
-        credentials.
+        Database errors are logged, not raised. A `signal` other than None is applied to the account's breaker. If an
+        operator has changed or removed the account since it was loaded, only the requests are counted. `asked_at` is
+        the instant just before the call. With `retry`, the account's watches are made due now if their last poll failed
+        and no worker has claimed them. With `retry`, the trial of a paused account is made due now, too. Does nothing
+        for an account without credentials.
         """
         # Other processes may have credentials of the account: it must not be paused because this process has none.
         if not account.has_credentials:
@@ -157,7 +156,7 @@ class HubSpotCalls:
             with self.engine.begin() as connection:
                 current = account_feedback.lock_and_load(connection, self._accounts, [account.name])
                 if current[account.name] != account:
-                    finished = replace(finished, signal=None)
+                    finished = account_limits.only_counted(finished)
                 events = account_feedback.record_calls(connection, {account.name: [finished]}, now)
                 if retry:
                     account_feedback.make_trial_due(connection, account.name, now)

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 from bridge import tracing
 from bridge.core import account_limits, circuit_breaker, polling
 from bridge.core.account_limits import AccountLimits, FinishedCall
+from bridge.core.circuit_breaker import Success
 from bridge.core.fairness import DueLane, Lane
 from bridge.core.kinds import KINDS
 from bridge.core.operator_events import OperatorEvent
@@ -130,9 +131,9 @@ class Polls:
         """
         if not shares:
             return []
-        accounts = self._accounts.load(connection, shares)
         # Computed again with the rows locked, because other processes may have used the quota since `lanes`.
         limits = store.lock_account_limits(connection, shares)
+        accounts = self._accounts.load(connection, shares)
         # Only now, because the locks may have been waited for: the requests count from when they can be sent.
         now = self._clock()
         # One more than the share: if even that is granted, the quota is not what limits the claim.
@@ -206,16 +207,18 @@ class Polls:
         """Update accounts' limits and statistics from finished polls; return the events for the operator.
 
         Of a watch whose id is in `lost`, because the lease was lost, only the requests are counted. The same holds
-        for a poll that would pause an account that an operator has changed or removed since the claim.
+        for a poll that failed, if an operator has changed or removed its account since the claim.
         """
-        pausing = {d.job.account.name for d in done if not d.may_follow}
-        current = account_feedback.lock_and_load(connection, self._accounts, pausing)
+        all_went_well = all(isinstance(d.call.signal, Success | None) for d in done)
+        # All accounts, because to lock more of them later could deadlock.
+        names = () if all_went_well else {d.job.account.name for d in done}
+        current = account_feedback.lock_and_load(connection, self._accounts, names)
         finished: dict[str, list[FinishedCall]] = defaultdict(list)
         released = set[tuple[str, datetime]]()
         for d in done:
             account, watch, call = d.job.account, d.job.watch, d.call
-            if watch.id in lost or (not d.may_follow and current[account.name] != account):
-                call = replace(call, signal=None)
+            if watch.id in lost or current.get(account.name, account) != account:
+                call = account_limits.only_counted(call)
             finished[account.name].append(call)
             if call.signal is None and watch.due_at:
                 released.add((account.name, watch.due_at))

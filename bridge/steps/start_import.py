@@ -138,7 +138,7 @@ def _outcome(
     register: RegisterTask, client: str, answer: HttpResponse | NoResponse | NoToken, answered_at: datetime
 ) -> StartResult:
     match answer:
-        case NoToken(reason=reason, is_temporary=True):
+        case NoToken(reason=reason, is_temporary=True, earlier_refusals=0):
             return NotStarted(reason=reason, retry_at=answered_at + timedelta(seconds=NO_TOKEN_PAUSE_SECONDS))
         case NoToken(reason=reason):
             return NotStarted(reason=reason)

@@ -48,7 +48,8 @@ def loads(text: bytes) -> Any:
 def dumps(value: object, *, ascii_only: bool = True, space: str = " ", indented: bool = False) -> str:
     """Return JSON text for a value from `loads`; each Number is written as in the text that `loads` read.
 
-    `space` follows each colon, and each comma in a line. If `indented`, each member has a line of its own.
+    `space` follows each colon, and each comma that does not end a line. If `indented`, each member has a line of its
+    own.
     """
     string = (_ASCII if ascii_only else _UTF8).encode
 

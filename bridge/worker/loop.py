@@ -234,6 +234,10 @@ class Worker:
         """
         if not self._unsaved:
             return
+        if len({done.job.watch.id for done in self._unsaved}) < len(self._unsaved):
+            # Of two results of one watch, the first one's lease was lost. The fence must meet each by itself.
+            self._save_each()
+            return
         try:
             self._submit(self._save(self._unsaved))
             self._unsaved = []

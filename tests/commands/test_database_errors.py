@@ -4,6 +4,7 @@ import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import LiteralString
 from uuid import uuid4
 
 import psycopg
@@ -55,6 +56,30 @@ def test_a_full_disk_is_called_that(file: Path) -> None:
     assert str(refused.value) == f"The database's disk is full. {AGAIN}"
 
 
+def restricted(postgres_url: str, rights: LiteralString) -> str:
+    """Return the database's address for a new user with these rights to each table."""
+    user = f"user_{uuid4().hex}"
+    with psycopg.connect(postgres_url, autocommit=True) as owner:
+        owner.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(user)))
+        if rights:
+            grant = sql.SQL("GRANT " + rights + " ON ALL TABLES IN SCHEMA public TO {}")
+            owner.execute(grant.format(sql.Identifier(user)))
+    return make_url(postgres_url).set(username=user).render_as_string(hide_password=False)
+
+
+@pytest.mark.parametrize("command", ["clients list", "migrate"])
+def test_a_user_of_postgresql_who_may_not_read_is_told_what_is_missing(
+    postgres_url: str, command: str
+) -> None:
+    commands = Commands(
+        DATABASE_URL=restricted(postgres_url, ""), BRIDGE_SECRET_KEY=Fernet.generate_key().decode()
+    )
+    refused = commands.run(*command.split())
+    assert refused.returncode == 1
+    assert "permission denied for table" in refused.stderr
+    assert "at the moment" not in refused.stderr
+
+
 @pytest.mark.parametrize("why", ["the server", "the user's rights"])
 @pytest.mark.parametrize("command", ["clients add cms", "migrate", "watches withdraw wat_00000001"])
 def test_a_postgresql_that_can_only_be_read_is_called_that(postgres_url: str, command: str, why: str) -> None:
@@ -67,13 +92,7 @@ def test_a_postgresql_that_can_only_be_read_is_called_that(postgres_url: str, co
     if why == "the server":
         commands.env["PGOPTIONS"] = "-c default_transaction_read_only=on"
     else:
-        user = f"user_{uuid4().hex}"
-        with psycopg.connect(postgres_url, autocommit=True) as owner:
-            owner.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(user)))
-            rights = sql.SQL("GRANT SELECT, DELETE ON ALL TABLES IN SCHEMA public TO {}")
-            owner.execute(rights.format(sql.Identifier(user)))
-        url = make_url(postgres_url).set(username=user)
-        commands.env["DATABASE_URL"] = url.render_as_string(hide_password=False)
+        commands.env["DATABASE_URL"] = restricted(postgres_url, "SELECT, DELETE")
     refused = commands.run(*command.split())
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1] == f"The database can only be read at the moment. {AGAIN}"

@@ -1,6 +1,7 @@
 """Accounts in trouble: they wait, one poll is their trial request, and the other accounts are polled meanwhile."""
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,15 +15,17 @@ from bridge.db.accounts import AccountChange, Credentials
 from bridge.db.tables import oauth_tokens as table
 from bridge.steps import accounts, changes
 from bridge.steps.operator_events import NO_OPERATOR
-from bridge.steps.poll import time_out_overdue
+from bridge.steps.poll import FinishedPoll, time_out_overdue
 from tests.hubspot_accounts import a_cipher
 from tests.makers import NOW
-from tests.steps.peers import Reply, Request, saying
+from tests.steps.peers import Reply, Request, reply, saying
 from tests.steps.rig import COMPLETE, PENDING, Rig
 from tests.threads import at_once
 
 EXPIRED = saying({"category": "EXPIRED_AUTHENTICATION", "message": "This token expired."}, 401)
 NO_SCOPE = saying({"category": "MISSING_SCOPES"}, 403)
+UNKNOWN = saying({"status": "error", "category": "OBJECT_NOT_FOUND", "message": "No such task."}, 404)
+NOTHING_LEFT = {"X-HubSpot-RateLimit-Daily": "1000", "X-HubSpot-RateLimit-Daily-Remaining": "0"}
 BURST = saying({"errorType": "RATE_LIMIT", "policyName": "TEN_SECONDLY_ROLLING"}, 429)
 
 
@@ -285,23 +288,48 @@ def test_several_workers_together_keep_one_account_s_quota(rig: Rig) -> None:
     assert 0.7 * share <= len(rig.hubspot.requests) <= share + 1
 
 
-@pytest.mark.parametrize("reply", [EXPIRED, BURST])
+@pytest.mark.parametrize("reply", [EXPIRED, BURST, UNKNOWN, reply(502)])
 def test_what_the_old_token_still_gets_does_not_pause_an_account_that_has_a_new_one(
     rig: Rig, reply: Reply
 ) -> None:
     rig.add_account("shop")
-    rig.tasks.set("T1", reply)
-    watch, worker = rig.registered("T1", account="shop"), rig.worker()
+    watches, worker = [rig.registered(f"T{n}", account="shop") for n in range(12)], rig.worker(concurrency=64)
+    for watch in watches:
+        rig.tasks.set(watch.task_id, replace(reply, headers={**reply.headers, **NOTHING_LEFT}))
     rig.clock.passes(2)
-    [job] = worker._claim()
-    rig.clock.passes(1)
+    late = [done for job in worker._claim() if (done := worker._work(job))]
     change = AccountChange(credentials=Credentials(access_token="pat-new"))
     accounts.put(rig.engine, rig.accounts(), "shop", change, now=rig.clock())
-    late = worker._work(job)
-    assert late is not None
-    worker._save([late])
-    assert not rig.account("shop").breaker.paused
-    assert rig.now(watch).polls == 1
+    worker._save(late)
+    assert [rig.now(watch).polls for watch in watches] == [1] * 12
+    after = rig.account("shop")
+    assert not after.breaker.failures
+    assert not after.breaker.paused
+    assert not after.refused_watches
+    assert after.usage.daily_remaining is None
+
+
+def test_workers_that_save_failures_of_several_accounts_never_block_each_other_for_good(rig: Rig) -> None:
+    """PostgreSQL would end one of two that wait for each other."""
+    names = ["a", "b", "c"]
+    for name in names:
+        rig.add_account(name)
+        rig.tasks.set(name, EXPIRED if name == "b" else PENDING)
+        rig.registered(name, account=name)
+    worker = rig.worker()
+    rig.clock.passes(2)
+    done = [one for job in worker._claim() if isinstance(one := worker._work(job), FinishedPoll)]
+    assert len(done) == len(names)
+
+    def lock(number: int) -> None:
+        for _ in range(20):
+            with rig.engine.begin() as connection:
+                if number % 2:
+                    worker._polls.record_calls(connection, done, rig.clock(), lost=())
+                else:
+                    breakers.lock_account_limits(connection, names)
+
+    at_once(6, lock)
 
 
 def test_what_a_removed_account_still_gets_leaves_no_pause_behind(rig: Rig) -> None:

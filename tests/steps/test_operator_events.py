@@ -133,6 +133,10 @@ def test_a_suspected_account_is_told_once_however_its_tasks_are_named_in_the_ref
         worker.drain()
     assert len(rig.hubspot.requests) > SUSPECTS + 2
     assert operator.send_due_counts() == [("account.paused", "default", 1)]
+    rig.hubspot.answer = lambda _: UNAUTHORIZED
+    rig.clock.passes(900)
+    worker.drain()
+    assert operator.send_due_counts() == [("account.paused", "default", 1)] * 2, "another trouble"
 
 
 def test_while_another_refreshes_the_token_nothing_is_told_and_each_watch_waits_for_itself(

@@ -120,6 +120,28 @@ def test_what_fails_in_a_worker_that_was_suspended_pauses_nothing_for_the_others
     assert not rig.events("account_paused")
 
 
+@pytest.mark.parametrize("late_first", [True, False])
+def test_two_results_of_one_watch_that_come_together_are_judged_one_by_one(
+    rig: Rig, *, late_first: bool
+) -> None:
+    """The only worker was suspended in a poll, and has claimed the watch anew meanwhile."""
+    [watch] = completed(rig, "T1")
+    worker = rig.worker()
+    works, rig.hubspot.answer = rig.hubspot.answer, lambda _: reply(401)
+    [late] = [worker._work(job) for job in worker._claim()]
+    rig.hubspot.answer = works
+    rig.clock.passes(LEASE_SECONDS)
+    [new] = [worker._work(job) for job in worker._claim()]
+    assert late is not None
+    assert new is not None
+    worker._unsaved = [late, new] if late_first else [new, late]
+    worker.drain()
+    assert rig.now(watch).state is State.DELIVERED
+    assert messages(rig) == Counter({watch.id: 1})
+    assert len(rig.events("lease_lost")) == 1
+    assert not rig.events("account_paused")
+
+
 def test_a_step_whose_lease_ran_out_before_it_began_is_left_to_others(rig: Rig) -> None:
     """The process was suspended meanwhile, and another worker may have claimed the watch."""
     halts = list[datetime]()

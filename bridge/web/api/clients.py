@@ -41,7 +41,7 @@ class SecretRotation(Body):
     model_config = examples({"overlap": "24h"})
 
     overlap: Annotated[
-        str, Field(json_schema_extra={"pattern": f"^{parsing.OVERLAP_PATTERN}$"}), AfterValidator(_overlap)
+        str, Field(json_schema_extra={"pattern": f"^{parsing.DURATION_PATTERN}$"}), AfterValidator(_overlap)
     ] = Field(
         default=parsing.OVERLAP,
         description="For how long callbacks are signed with the old secret too: a number and a unit (s, m, h, d), such as 90s or 24h.",
@@ -53,7 +53,7 @@ SECRET_EXAMPLE = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"  # noqa: S105 -- an ex
 CLIENT_EXAMPLE: dict[str, Any] = {
     "name": "cms",
     "admin": False,
-    "key_prefix": "hib_5s7j",
+    "key_prefix": "hib_5s7jK0",
     "created_at": "2026-11-01T09:00:00.000000Z",
     "last_used_at": "2026-11-05T13:00:00.000000Z",
     "revoked_at": None,

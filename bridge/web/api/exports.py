@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 
-from flask import Response, after_this_request, g
+from flask import g
 from pydantic import Field, RootModel
 from sqlalchemy import Engine
 from structlog.contextvars import bound_contextvars
@@ -70,16 +70,10 @@ def export_watches(call: ApiCall, query: ExportQuery) -> Reply | Problem:
         return filters
     if not EXPORTS.enter():
         return EXPORTS.problem()
-    after_this_request(_leave_at_end)
-    # Read before the response begins: if the database fails, the answer can still be a Problem.
-    first = _page(call.dependencies.engine, filters, query.order, None)
-    table = _table(call.dependencies.engine, filters, query.order, first, g.request_id)
+    table = _table(call.dependencies.engine, filters, query.order, g.request_id)
+    # The first rows are read before the response begins: if the database fails, the answer can still be a Problem.
+    next(table)
     return Reply(text=table, media_type=MEDIA_TYPE)
-
-
-def _leave_at_end(response: Response) -> Response:
-    response.call_on_close(EXPORTS.leave)
-    return response
 
 
 def _page(engine: Engine, filters: Filters, order: Order, cursor: Cursor | None) -> Page:
@@ -87,13 +81,22 @@ def _page(engine: Engine, filters: Filters, order: Order, cursor: Cursor | None)
         return pagination.page(connection, filters, order=order, cursor=cursor, limit=ROWS)
 
 
-def _table(engine: Engine, filters: Filters, order: Order, page: Page, request_id: str) -> Iterator[str]:
-    """Yield the CSV, part by part; `page` is the first page. An error is logged with `request_id`."""
-    yield _lines([COLUMNS])
-    yield _lines(map(_cells, page.watches))
-    while page.following:
-        page = _following_page(engine, filters, order, page.following, request_id)
+def _table(engine: Engine, filters: Filters, order: Order, request_id: str) -> Iterator[str]:
+    """Read the first rows and yield an empty text; then yield the CSV, part by part.
+
+    The empty text lets the caller see an error of the first read before the response begins. A later error is logged
+    with `request_id`. The generator calls `EXPORTS.leave` when the generator ends, even after an error.
+    """
+    try:
+        page = _page(engine, filters, order, None)
+        yield ""
+        yield _lines([COLUMNS])
         yield _lines(map(_cells, page.watches))
+        while page.following:
+            page = _following_page(engine, filters, order, page.following, request_id)
+            yield _lines(map(_cells, page.watches))
+    finally:
+        EXPORTS.leave()
 
 
 def _following_page(engine: Engine, filters: Filters, order: Order, cursor: Cursor, request_id: str) -> Page:
