@@ -148,7 +148,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Counts each start of an import and each check of an account as a request of the account's quota."""
+        """What is needed to start imports and to check accounts within the accounts' quotas."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

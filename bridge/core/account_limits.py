@@ -104,7 +104,7 @@ class FinishedCall:
 
 
 def only_counted(call: FinishedCall) -> FinishedCall:
-    """Return the call without all that its answer says of the account: only its requests are counted."""
+    """Return a copy of the call that only counts its requests: it keeps nothing that the answer says of the account."""
     answer = replace(call.answer, headers={}) if isinstance(call.answer, HttpResponse) else call.answer
     return replace(call, answer=answer, signal=None)
 

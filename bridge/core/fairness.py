@@ -92,9 +92,11 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
     """Return how many slots a lane may hold in total now; a lane that holds fewer may take a free slot.
 
-    `most` is the lane's own limit, `free` is the number of free slots, and `free_for_callbacks` is how many more slots
-    callbacks may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`. For a host's callbacks
-    it is also at most `free_for_callbacks`: a host may not hold more slots than are left for all other hosts.
+    The result is the smallest of these numbers:
+
+    - `most`, the lane's own limit;
+    - SLOTS_PER_FREE_SLOT times `free`, the number of free slots;
+    - for a host's callbacks, `free_for_callbacks`, the number of slots that callbacks may still take.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

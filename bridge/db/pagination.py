@@ -56,9 +56,9 @@ class Cursor:
     inclusive: bool = False
 
     def turned(self) -> "Cursor":
-        """Return the cursor of the page that begins where this one begins, and goes in the other direction.
+        """Return the cursor of the page that begins at the same watch, and goes in the other direction.
 
-        The watch itself is on exactly one of the two pages.
+        Exactly one of the two pages includes that watch.
         """
         return replace(self, backwards=not self.backwards, inclusive=not self.inclusive)
 
