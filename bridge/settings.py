@@ -150,11 +150,12 @@ def _problem_line(fault: ErrorDetails) -> str:
 def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield a problem for each variable that is probably a misspelled setting."""
     for name in environ.keys() - NAMES:
-        # Other unknown names are ignored: Kubernetes sets BRIDGE_… variables for a service named `bridge`. A name that
-        # begins otherwise may be another program's, unless it is nearly the same and ours is missing.
+        # Other unknown names are ignored: Kubernetes sets BRIDGE_… variables for a service named `bridge`. A DATABASE_…
+        # or WEB_… may be another program's, unless it is nearly the same and ours is missing.
         is_ours = name.startswith(("BRIDGE_", "HUBSPOT_"))
         near = get_close_matches(name, NAMES, n=1, cutoff=0.85 if is_ours else 0.9)
-        if near and (is_ours or near[0] not in environ):
+        may_be_ours = name.startswith(("DATABASE_", "WEB_")) and near and not environ.get(near[0], "").strip()
+        if near and (is_ours or may_be_ours):
             yield f"{name}: is no setting of the bridge; did you mean {near[0]}?"
 
 

@@ -103,7 +103,7 @@ def test_a_name_near_ours_that_begins_otherwise_is_another_program_s_where_ours_
     }
     ours = {"DATABASE_URL": "sqlite:///bridge.db"}
     assert Settings.load(other | ours) == Settings.load(ours)
-    assert Settings.load({"DATABASE_USER": "app", "DATABASE_HOST": "db"}) == Settings.load({})
+    assert Settings.load({"DATABASE_USER": "app", "OLD_HUBSPOT_ACCESS_TOKEN": "pat"}) == Settings.load({})
 
 
 def test_a_name_that_only_begins_like_ours_belongs_to_somebody_else() -> None:

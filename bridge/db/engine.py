@@ -159,10 +159,11 @@ class _Dialect(psycopg.dialect):
         return True
 
 
+registry.register("postgresql.bridge", __name__, _Dialect.__name__)
+
+
 # To lock rows takes the right to change them.
 _WRITES = re.compile(r"^\s*(INSERT|UPDATE|DELETE)\b|\bFOR UPDATE\b")
-
-registry.register("postgresql.bridge", __name__, _Dialect.__name__)
 
 
 def _postgresql(address: str) -> Engine:

@@ -1,13 +1,21 @@
 """Updates accounts' circuit breakers, quotas and daily statistics after calls to HubSpot, answered or not."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime
 
 import structlog
 from sqlalchemy import Connection
 
-from bridge.core.account_limits import SUSPICION, FinishedCall, after_answers, count, with_trial_due
+from bridge.core.account_limits import (
+    SUSPICION,
+    FinishedCall,
+    after_answers,
+    count,
+    only_counted,
+    with_trial_due,
+)
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event
 from bridge.db import breakers, daily_stats, watches
@@ -17,32 +25,34 @@ log = structlog.get_logger()
 
 
 def record_calls(
-    connection: Connection, finished: Mapping[str, Sequence[FinishedCall]], now: datetime
+    connection: Connection,
+    accounts: Accounts,
+    finished: Iterable[tuple[Account, FinishedCall]],
+    now: datetime,
 ) -> list[OperatorEvent]:
     """Update accounts' limits and daily statistics from finished calls; return the events for the operator.
 
-    `finished` maps each account's name to its calls, which are applied in their order.
+    Each call comes with its account as it was loaded for the call. If an operator has changed or removed the account
+    since, only the call's requests are counted. The calls of an account are applied in their order.
     """
-    limits = breakers.lock_account_limits(connection, finished)
-    after = {name: after_answers(before, finished[name], now=now) for name, before in limits.items()}
+    by_name: dict[str, list[tuple[Account, FinishedCall]]] = defaultdict(list)
+    for account, call in finished:
+        by_name[account.name].append((account, call))
+    limits = breakers.lock_account_limits(connection, by_name)
+    # Under the lock, which an operator's change takes first, too.
+    current = accounts.load(connection, by_name)
+    calls = {
+        name: [call if account == current[name] else only_counted(call) for account, call in of_account]
+        for name, of_account in by_name.items()
+    }
+    after = {name: after_answers(before, calls[name], now=now) for name, before in limits.items()}
     breakers.save_account_limits(connection, after)
-    daily_stats.count(connection, now.date(), {name: count(calls) for name, calls in finished.items()})
+    daily_stats.count(connection, now.date(), {name: count(made) for name, made in calls.items()})
     events = [
         _log_change(name, limits[name].breaker, limits_after.breaker, now)
         for name, limits_after in after.items()
     ]
     return [event for event in events if event]
-
-
-def lock_and_load(
-    connection: Connection, accounts: Accounts, names: Collection[str]
-) -> Mapping[str, Account]:
-    """Lock the limits of these accounts, and return the accounts as they are now.
-
-    An operator's change of an account locks them first, too, so no such change can follow until the commit.
-    """
-    breakers.lock_account_limits(connection, names)
-    return accounts.load(connection, names) if names else {}
 
 
 def make_trial_due(connection: Connection, name: str, now: datetime) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.core import account_limits, quota
@@ -84,13 +84,12 @@ class HubSpotCalls:
         `self.hubspot` returns a NoToken without sending a request.
         """
         with self.engine.begin() as connection:
-            account = self._accounts.load(connection, [name])[name]
-            if not account.has_credentials:
+            account, limits = self._load_and_lock(connection, name)
+            # After the lock, which may have been waited for: the request counts from when it can be sent.
+            now = self.clock()
+            if limits is None:
                 # Nothing will be sent.
-                return Granted(account=account, lease_ends_at=self.clock() + self._lease)
-            limits = store.lock_account_limits(connection, [name])[name]
-            # The lock may have been waited for: the account may be another, and the request counts from now on.
-            account, now = self._accounts.load(connection, [name])[name], self.clock()
+                return Granted(account=account, lease_ends_at=now + self._lease)
             if not account_limits.grant(account.rate, limits, wanted=1, now=now):
                 return _retry_later(account, limits, now)
             granted = Granted(account=account, lease_ends_at=now + self._lease)
@@ -99,6 +98,16 @@ class HubSpotCalls:
             )
             store.save_account_limits(connection, {name: spent})
         return granted
+
+    def _load_and_lock(self, connection: Connection, name: str) -> tuple[Account, AccountLimits | None]:
+        """Return an account, and its limits, which are locked; None instead when it has no credentials."""
+        account = self._accounts.load(connection, [name])[name]
+        if not account.has_credentials:
+            return account, None
+        limits = store.lock_account_limits(connection, [name])[name]
+        # Loaded again, because an operator may have changed the account while the lock was waited for.
+        account = self._accounts.load(connection, [name])[name]
+        return account, limits if account.has_credentials else None
 
     def release_trial(self, granted: Granted) -> None:
         """If `granted` is the account's trial request, make the account's next trial due now.
@@ -121,11 +130,10 @@ class HubSpotCalls:
         If the account has no credentials, the quota stays as it is. Returns None when there is no such account.
         """
         with self.engine.begin() as connection:
-            account = self._accounts.load(connection, [name])[name]
+            account, limits = self._load_and_lock(connection, name)
             if not account.stored and name != DEFAULT:
                 return None
-            if account.has_credentials:
-                limits = store.lock_account_limits(connection, [name])[name]
+            if limits is not None:
                 spent = account_limits.spend_ungranted(account.rate, limits, now=self.clock())
                 store.save_account_limits(connection, {name: spent})
         return account
@@ -154,10 +162,7 @@ class HubSpotCalls:
         finished = FinishedCall(answer=answer, signal=signal, asked_at=asked_at, rate=account.rate)
         try:
             with self.engine.begin() as connection:
-                current = account_feedback.lock_and_load(connection, self._accounts, [account.name])
-                if current[account.name] != account:
-                    finished = account_limits.only_counted(finished)
-                events = account_feedback.record_calls(connection, {account.name: [finished]}, now)
+                events = account_feedback.record_calls(connection, self._accounts, [(account, finished)], now)
                 if retry:
                     account_feedback.make_trial_due(connection, account.name, now)
                 self._outbox.add(connection, events)

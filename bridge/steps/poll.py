@@ -11,7 +11,6 @@ from sqlalchemy import Connection, Engine
 from bridge import tracing
 from bridge.core import account_limits, circuit_breaker, polling
 from bridge.core.account_limits import AccountLimits, FinishedCall
-from bridge.core.circuit_breaker import Success
 from bridge.core.fairness import DueLane, Lane
 from bridge.core.kinds import KINDS
 from bridge.core.operator_events import OperatorEvent
@@ -133,9 +132,8 @@ class Polls:
             return []
         # Computed again with the rows locked, because other processes may have used the quota since `lanes`.
         limits = store.lock_account_limits(connection, shares)
-        accounts = self._accounts.load(connection, shares)
-        # Only now, because the locks may have been waited for: the requests count from when they can be sent.
-        now = self._clock()
+        # The locks may have been waited for: an account may be another, and the requests count from now on.
+        accounts, now = self._accounts.load(connection, shares), self._clock()
         # One more than the share: if even that is granted, the quota is not what limits the claim.
         granted = _granted(accounts, limits, {name: share + 1 for name, share in shares.items()}, now)
         watches = self._claim_granted(connection, granted, shares, limits, now)
@@ -206,23 +204,15 @@ class Polls:
     ) -> list[OperatorEvent]:
         """Update accounts' limits and statistics from finished polls; return the events for the operator.
 
-        Of a watch whose id is in `lost`, because the lease was lost, only the requests are counted. The same holds
-        for a poll that failed, if an operator has changed or removed its account since the claim.
+        Of a watch whose id is in `lost`, because the lease was lost, only the requests are counted.
         """
-        all_went_well = all(isinstance(d.call.signal, Success | None) for d in done)
-        # All accounts, because to lock more of them later could deadlock.
-        names = () if all_went_well else {d.job.account.name for d in done}
-        current = account_feedback.lock_and_load(connection, self._accounts, names)
-        finished: dict[str, list[FinishedCall]] = defaultdict(list)
-        released = set[tuple[str, datetime]]()
-        for d in done:
-            account, watch, call = d.job.account, d.job.watch, d.call
-            if watch.id in lost or current.get(account.name, account) != account:
-                call = account_limits.only_counted(call)
-            finished[account.name].append(call)
-            if call.signal is None and watch.due_at:
-                released.add((account.name, watch.due_at))
-        events = account_feedback.record_calls(connection, finished, now)
+        calls = (
+            (d.job.account, account_limits.only_counted(d.call) if d.job.watch.id in lost else d.call)
+            for d in done
+        )
+        events = account_feedback.record_calls(connection, self._accounts, calls, now)
+        unsent = [d.job.watch for d in done if d.call.signal is None]
+        released = {(watch.account, watch.due_at) for watch in unsent if watch.due_at}
         store.release_trials(connection, self.state, released, now)
         return events
 

@@ -19,7 +19,7 @@ from bridge.core.classification import (
     parse_json,
     text_of,
 )
-from bridge.core.http_results import HttpResponse, NoResponse, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken, NoTokenYet
 from bridge.steps.hubspot_calls import Granted, HubSpotCalls, RetryLater
 from bridge.steps.register import ConflictingRegistration, Registered, RegistrationResult
 
@@ -138,7 +138,7 @@ def _outcome(
     register: RegisterTask, client: str, answer: HttpResponse | NoResponse | NoToken, answered_at: datetime
 ) -> StartResult:
     match answer:
-        case NoToken(reason=reason, is_temporary=True, earlier_refusals=0):
+        case NoTokenYet(reason=reason) | NoToken(reason=reason, is_temporary=True, earlier_refusals=0):
             return NotStarted(reason=reason, retry_at=answered_at + timedelta(seconds=NO_TOKEN_PAUSE_SECONDS))
         case NoToken(reason=reason):
             return NotStarted(reason=reason)

@@ -228,14 +228,15 @@ class Worker:
         return fairness.share(self._concurrency, held, most)
 
     def _save_all(self) -> None:
-        """Save all results in one transaction; if that fails, save each result in a transaction of its own.
+        """Save all results in one transaction; if that fails, or two are of one watch, each in a transaction of its own.
 
         When the database is unavailable, raises its error instead, and keeps the results that are not saved yet.
         """
         if not self._unsaved:
             return
         if len({done.job.watch.id for done in self._unsaved}) < len(self._unsaved):
-            # Of two results of one watch, the first one's lease was lost. The fence must meet each by itself.
+            # Of two results of one watch, the one claimed earlier has lost its lease. What follows goes by the watch's
+            # id, so they must not be saved together.
             self._save_each()
             return
         try:

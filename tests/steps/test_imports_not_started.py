@@ -11,9 +11,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from bridge.core.circuit_breaker import CircuitBreaker
+from bridge.core.http_results import NoToken, NoTokenYet
 from bridge.db import breakers
 from bridge.db.accounts import Account
 from bridge.sandbox import Reply, Sandbox, Target
+from bridge.steps import start_import
 from bridge.steps.start_import import NoTaskId, NotStarted, UnknownOutcome
 from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, limits_of_default
 from tests.makers import NOW, later
@@ -236,3 +238,19 @@ def test_without_a_token_nothing_was_started(
     assert why in result.reason
     assert result.retry_at == (clock() + wait if wait else None)
     assert starts(hubspot) == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "wait"),
+    [
+        (NoTokenYet(reason="It is being refreshed.", earlier_refusals=1), timedelta(seconds=5)),
+        (NoToken(reason="The token server is away.", is_temporary=True, earlier_refusals=1), None),
+    ],
+)
+def test_after_a_401_only_a_token_that_is_still_being_refreshed_is_worth_a_short_wait(
+    answer: NoToken, wait: timedelta | None
+) -> None:
+    """A token server that is away leaves the account paused."""
+    result = start_import._outcome(lambda _: pytest.fail("nothing was started"), "cms", answer, NOW)
+    assert isinstance(result, NotStarted)
+    assert result.retry_at == (NOW + wait if wait else None)

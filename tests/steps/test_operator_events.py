@@ -210,7 +210,8 @@ def test_a_pause_that_begins_while_its_account_is_removed_is_over(rig: Rig, oper
     )
     with ThreadPoolExecutor(1) as pool:
         with rig.engine.begin() as connection:
-            events = record_calls(connection, {"gone": [failed]}, rig.clock())
+            gone = rig.accounts().load(connection, ["gone"])["gone"]
+            events = record_calls(connection, rig.accounts(), [(gone, failed)], rig.clock())
             removing = pool.submit(
                 accounts.remove,
                 rig.engine,
