@@ -35,7 +35,7 @@ function inbox(): PDO
 
 function receive(): int
 {
-    if ($_SERVER['REQUEST_METHOD'] !== 'POST' || $_SERVER['REQUEST_URI'] !== '/hooks/hubspot') {
+    if ($_SERVER['REQUEST_METHOD'] !== 'POST' || parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH) !== '/hooks/hubspot') {
         return 404;
     }
     $body = file_get_contents('php://input'); // the raw bytes
@@ -58,22 +58,31 @@ function handle(array $event): void
 // Handle the stored events in an endless loop. After a crash, those that were not handled come first.
 function work(): void
 {
-    $inbox = inbox();
     while (true) {
-        foreach ($inbox->query('SELECT * FROM events WHERE done = 0 ORDER BY rowid')->fetchAll() as $row) {
-            try {
-                handle(json_decode($row['body'], true));
-            } catch (Throwable $problem) {
-                error_log("{$row['webhook_id']} failed, and is tried again: $problem");
-                continue;
-            }
-            $inbox->prepare('UPDATE events SET done = 1 WHERE webhook_id = ?')->execute([$row['webhook_id']]);
+        try {
+            work_once(inbox());
+        } catch (Throwable $problem) { // the inbox is locked, perhaps, or its disk is full
+            error_log("the inbox is tried again: $problem");
         }
         sleep(1);
+    }
+}
+
+function work_once(PDO $inbox): void
+{
+    foreach ($inbox->query('SELECT * FROM events WHERE done = 0 ORDER BY rowid')->fetchAll() as $row) {
+        try {
+            handle(json_decode($row['body'], true, 1000, JSON_THROW_ON_ERROR));
+        } catch (Throwable $problem) {
+            error_log("{$row['webhook_id']} failed, and is tried again: $problem");
+            continue;
+        }
+        $inbox->prepare('UPDATE events SET done = 1 WHERE webhook_id = ?')->execute([$row['webhook_id']]);
     }
 }
 
 if (PHP_SAPI === 'cli') {
     work();
 }
+http_response_code(500); // until it has gone well: PHP would show an error as a 200
 http_response_code(receive());

@@ -34,7 +34,9 @@ end
 
 post "/hooks/hubspot" do
   body = request.body.read # the raw bytes
-  id, timestamp, signatures = %w[ID TIMESTAMP SIGNATURE].map { |name| request.get_header("HTTP_WEBHOOK_#{name}").to_s }
+  id, timestamp, signatures = %w[ID TIMESTAMP SIGNATURE].map do |name|
+    request.get_header("HTTP_WEBHOOK_#{name}").to_s.dup.force_encoding("UTF-8") # or SQLite would store bytes
+  end
   halt 400 unless genuine?(id, timestamp, signatures, body)
   # A callback may come twice, with the same id: the second one changes nothing.
   inbox = open_inbox
@@ -51,7 +53,7 @@ end
 # Handle the stored events. After a crash, those that were not handled come first.
 def work(inbox)
   inbox.execute("SELECT webhook_id, body FROM events WHERE done = 0 ORDER BY rowid").each do |id, body|
-    handle(JSON.parse(body))
+    handle(JSON.parse(body, max_nesting: false))
     inbox.execute("UPDATE events SET done = 1 WHERE webhook_id = ?", [id])
   rescue StandardError => problem
     warn "#{id} failed, and is tried again: #{problem}"
@@ -60,9 +62,13 @@ end
 
 $stdout.sync = true
 Thread.new do
-  inbox = open_inbox
   loop do
+    inbox = open_inbox
     work(inbox)
+  rescue StandardError => problem # the inbox is locked, perhaps, or its disk is full
+    warn "the inbox is tried again: #{problem}"
+  ensure
+    inbox&.close
     sleep 1
   end
 end

@@ -72,15 +72,23 @@ def handle(event: dict) -> None:
 def work() -> None:
     """Handle the stored events in an endless loop. After a crash, those that were not handled come first."""
     while True:
-        for event in Event.objects.filter(done=False).order_by("id"):
-            try:
-                handle(json.loads(event.body))
-            except Exception:
-                log.exception("%s failed, and is tried again", event.webhook_id)
-                continue
-            event.done = True
-            event.save(update_fields=["done"])
+        try:
+            work_once()
+        except Exception:  # the inbox is locked, perhaps, or its disk is full
+            log.exception("the inbox is tried again")
         time.sleep(1)
+
+
+def work_once() -> None:
+    """Handle each stored event once."""
+    for event in Event.objects.filter(done=False).order_by("id"):
+        try:
+            handle(json.loads(event.body))
+        except Exception:
+            log.exception("%s failed, and is tried again", event.webhook_id)
+            continue
+        event.done = True
+        event.save(update_fields=["done"])
 
 
 if __name__ == "__main__":

@@ -66,18 +66,26 @@ def handle(event: dict) -> None:
 
 def work() -> None:
     """Handle the stored events in an endless loop. After a crash, those that were not handled come first."""
+    while True:
+        try:
+            work_once()
+        except Exception:  # the inbox is locked, perhaps, or its disk is full
+            log.exception("the inbox is tried again")
+        time.sleep(1)
+
+
+def work_once() -> None:
+    """Handle each stored event once."""
     with closing(open_inbox()) as inbox:
-        while True:
-            left = inbox.execute("SELECT webhook_id, body FROM events WHERE done = 0 ORDER BY rowid")
-            for webhook_id, body in left.fetchall():
-                try:
-                    handle(json.loads(body))
-                except Exception:
-                    log.exception("%s failed, and is tried again", webhook_id)
-                    continue
-                with inbox:
-                    inbox.execute("UPDATE events SET done = 1 WHERE webhook_id = ?", (webhook_id,))
-            time.sleep(1)
+        left = inbox.execute("SELECT webhook_id, body FROM events WHERE done = 0 ORDER BY rowid")
+        for webhook_id, body in left.fetchall():
+            try:
+                handle(json.loads(body))
+            except Exception:
+                log.exception("%s failed, and is tried again", webhook_id)
+                continue
+            with inbox:
+                inbox.execute("UPDATE events SET done = 1 WHERE webhook_id = ?", (webhook_id,))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ pip install requests
 BRIDGE=https://bridge.example.com API_KEY=hib_… python reconcile.py [DAYS]
 
 Run it where a receiver keeps its inbox.db (all but Go's and Node's), after an outage of yours or once a day. It looks
-at tasks that ended in the last DAYS (default: 7). Callbacks that the bridge is still trying to deliver, which it does
+at tasks that ended in the last DAYS (default: 7). If you have several receivers, set CALLBACK_URL to this one's: only
+its callbacks are compared then. Callbacks that the bridge is still trying to deliver, which it does
 for 3 days, are left alone. It may be run any number of times.
 """
 
@@ -18,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 import requests
 
 BRIDGE = os.environ["BRIDGE"]
+CALLBACK_URL = os.environ.get("CALLBACK_URL")
 session = requests.Session()
 session.headers["Authorization"] = f"Bearer {os.environ['API_KEY']}"
 
@@ -40,10 +42,12 @@ def called_back_since(instant: datetime) -> Iterator[dict]:
 def main(days: float) -> None:
     """Redeliver each callback that is missing in the inbox."""
     since = datetime.now(UTC) - timedelta(days=days)
+    # Listed before the inbox is read: what arrives between the two is not missing.
+    sent = [watch for watch in called_back_since(since) if CALLBACK_URL in (None, watch["callback_url"])]
     with closing(sqlite3.connect("inbox.db")) as inbox:
         known = {webhook_id for (webhook_id,) in inbox.execute("SELECT webhook_id FROM events")}
     # The id of a watch is the webhook-id of its callback.
-    missing = [watch for watch in called_back_since(since) if watch["id"] not in known]
+    missing = [watch for watch in sent if watch["id"] not in known]
     for watch in missing:
         again = session.post(f"{BRIDGE}/v1/watches/{watch['id']}/redeliver", timeout=30)
         if again.status_code != 409:  # 409: it was redelivered meanwhile

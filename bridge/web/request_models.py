@@ -34,7 +34,7 @@ from bridge.web.strict_json import dumps
 
 MAX_METADATA_BYTES = 4096
 MAX_DOCUMENT_BYTES = 16_384  # an import has a URL, which is long when it is signed, and a few words
-MAX_DEPTH = 100  # a recursive JSON parser in any language can go that deep
+MAX_DEPTH = 100  # recursive JSON parsers can go about that deep
 MAX_FAULTS = 50
 MAX_POINTER = 200
 

@@ -118,9 +118,18 @@ def test_sigusr2_starts_a_second_master_that_serves_on_when_the_first_has_stoppe
 @pytest.mark.parametrize(
     "arguments",
     [
-        (*GUNICORN, "-c", "/dev/null", "app:app"),
-        (*GUNICORN, "-c", "/dev/null", "--preload", "app:app"),
-        (*GUNICORN, "-c", "/dev/null", "-k", "bridge.web.server.WaitressWorker", "app:app"),
+        (*GUNICORN, "-b", "127.0.0.1:0", "-c", "/dev/null", "app:app"),
+        (*GUNICORN, "-b", "127.0.0.1:0", "-c", "/dev/null", "--preload", "app:app"),
+        (
+            *GUNICORN,
+            "-b",
+            "127.0.0.1:0",
+            "-c",
+            "/dev/null",
+            "-k",
+            "bridge.web.server.WaitressWorker",
+            "app:app",
+        ),
         ("-m", "flask", "run"),
         ("-c", WAITRESS),
     ],

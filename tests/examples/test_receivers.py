@@ -3,9 +3,11 @@
 import base64
 import hmac
 import json
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,6 +72,20 @@ def test_what_was_answered_before_a_crash_is_handled_after_it(receiver: Receiver
     called_back(receiver, "before", "after")
     receiver.until(lambda: all(receiver.handled(task_id) for task_id in [*waiting, "after"]))
     assert receiver.handled("before") == 1
+
+
+def test_a_worker_whose_inbox_fails_for_a_while_goes_on(receiver: Receiver) -> None:
+    called_back(receiver, "first")
+    receiver.until(lambda: receiver.handled("first") == 1)
+    inbox = receiver.folder / "inbox.db"
+    if inbox.exists():
+        with closing(sqlite3.connect(inbox, isolation_level=None)) as connection:
+            connection.execute("ALTER TABLE events RENAME TO hidden")
+            time.sleep(0.5)  # a worker looks every 0.05 s
+            connection.execute("DROP TABLE IF EXISTS events")
+            connection.execute("ALTER TABLE hidden RENAME TO events")
+    assert called_back(receiver, "second") == [204]
+    receiver.until(lambda: receiver.handled("second") == 1)
 
 
 def posted(receiver: Receiver, headers: dict[str, str | None]) -> int:

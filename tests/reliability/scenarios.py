@@ -34,7 +34,8 @@ Came = TypeVar("Came")
 @contextmanager
 def idle_worker(installation: Installation, hubspot: Sandbox) -> Iterator[Worker]:
     """A worker that does nothing by itself."""
-    bridge = Bridge(Settings.load(installation.env(hubspot.url)))
+    # A slow machine may need seconds between a claim and its end.
+    bridge = Bridge(Settings.load(installation.env(hubspot.url, BRIDGE_LEASE_SECONDS="60")))
     yield bridge.scheduler._worker
     bridge.engine.dispose()
 

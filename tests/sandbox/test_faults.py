@@ -284,6 +284,8 @@ def test_all_faults_can_be_cleared(hubspot: Caller) -> None:
         {"fault": "nothing-like-it"},
         {"fault": "500", "times": 0},
         {"fault": "500", "times": 10**400},
+        {"fault": "503", "endpoint": "start-file-import"},
+        {"fault": "503", "endpoint": "no-route"},
         {"fault": "hang", "seconds": 1e10},
         {"fault": "drip", "seconds": 1e308},
         {"fault": "500", "task_id": "a", "token": "b"},
