@@ -250,6 +250,7 @@ _OUTAGES: Sequence[tuple[Sequence[str], str]] = (
         (
             "database is locked",
             "table is locked",
+            "deadlock detected",
             "due to statement timeout",
             "due to lock timeout",
             "due to transaction timeout",

@@ -30,8 +30,8 @@ LOCK_SECONDS = 2
 # Between two tries, the statements that have queued up are executed.
 PAUSE_SECONDS = 1
 TIMEOUT_SECONDS = 30
-# How the codes of PostgreSQL (lock_not_available) and SQLite begin for a lock that another process holds.
-LOCKED = ("55P03", "SQLITE_BUSY")
+# How the codes of PostgreSQL (lock_not_available, deadlock_detected) and SQLite begin when another process holds a lock.
+LOCKED = ("55P03", "40P01", "SQLITE_BUSY")
 
 
 FOREIGN_TABLES = (

@@ -4,7 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -100,6 +100,18 @@ def test_while_an_upgrade_waits_for_one_writer_the_others_get_on(first_release: 
                 other.execute(text("SET LOCAL lock_timeout = '10s'"))
                 touch(other, 1)
             assert not upgrading.done()
+        assert upgrading.result() == upgrade(first_release)
+
+
+def test_an_upgrade_that_is_ended_because_of_a_deadlock_begins_anew(first_release: Engine) -> None:
+    """Workers of the last release go on meanwhile, and lock the tables in another order."""
+    waits = text("SELECT 1 FROM pg_locks WHERE relation = 'account_gates'::regclass AND NOT granted")
+    with ThreadPoolExecutor(1) as pool:
+        with suppress(OperationalError), first_release.begin() as holder:
+            holder.execute(text("LOCK TABLE account_gates IN ROW EXCLUSIVE MODE"))
+            upgrading = pool.submit(upgrade, first_release)
+            until(lambda: holder.scalar(waits))
+            touch(holder, 0)
         assert upgrading.result() == upgrade(first_release)
 
 
