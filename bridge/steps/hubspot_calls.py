@@ -100,7 +100,10 @@ class HubSpotCalls:
         return granted
 
     def _load_and_lock(self, connection: Connection, name: str) -> tuple[Account, AccountLimits | None]:
-        """Return an account, and its limits, which are locked; None instead when it has no credentials."""
+        """Return an account and its limits, with the limits' row locked.
+
+        The limits are None, and nothing is locked, when the account has no credentials.
+        """
         account = self._accounts.load(connection, [name])[name]
         if not account.has_credentials:
             return account, None

@@ -228,9 +228,10 @@ class Worker:
         return fairness.share(self._concurrency, held, most)
 
     def _save_all(self) -> None:
-        """Save all results in one transaction; if that fails, or two are of one watch, each in a transaction of its own.
+        """Save all results in one transaction.
 
-        When the database is unavailable, raises its error instead, and keeps the results that are not saved yet.
+        If that fails, or if two results belong to the same watch, saves each result in a transaction of its own. When
+        the database is unavailable, raises its error, and keeps the results that are not saved yet.
         """
         if not self._unsaved:
             return
