@@ -31,11 +31,12 @@ def is_callbacks(lane: Lane) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueLane:
-    """A lane (an account's polls or a host's callbacks) with due watches, of which a worker may claim `more` now.
+    """A lane (an account's polls or a host's callbacks) with due watches.
 
-    `since` is when the lane's wait began: when the first of the due watches fell due. For a host whose trial
-    request is due, `since` is the end of the host's pause, if that came later. `recovering` is true for a host whose
-    trial is due or that is in slow start (see `bridge.core.circuit_breaker`). For an account, it is always false.
+    `more` is how many of these watches a worker may claim now. `since` is when the lane's wait began: when the first of
+    the due watches fell due. For a host whose trial request is due, `since` is the end of the host's pause, if that
+    came later. `recovering` is true for a host whose trial is due or that is in slow start (see
+    `bridge.core.circuit_breaker`). For an account, it is always false.
     """
 
     since: datetime

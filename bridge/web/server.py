@@ -101,8 +101,8 @@ class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
 class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
     """A client's connection.
 
-    The inherited `service` runs in a request thread, and calls `_flush_outbufs_below_high_watermark` there. All other
-    methods defined here run in the thread of waitress's loop.
+    Of the methods defined here, only `_flush_outbufs_below_high_watermark` runs in a request thread: the inherited
+    `service` calls it there. All others run in the thread of waitress's loop.
     """
 
     task_class = _RequestTask
