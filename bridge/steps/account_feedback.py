@@ -16,7 +16,7 @@ from bridge.core.account_limits import (
     only_counted,
     with_trial_due,
 )
-from bridge.core.circuit_breaker import CircuitBreaker
+from bridge.core.circuit_breaker import CircuitBreaker, Success
 from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event
 from bridge.db import breakers, daily_stats, watches
 from bridge.db.accounts import Account, Accounts
@@ -32,17 +32,26 @@ def record_calls(
 ) -> list[OperatorEvent]:
     """Update accounts' limits and daily statistics from finished calls; return the events for the operator.
 
-    Each call comes with its account as it was loaded for the call. If an operator has changed or removed the account
-    since, only the call's requests are counted. The calls of an account are applied in their order.
+    Each call comes with its account as it was loaded for the call. If calls of an account failed, and an operator has
+    changed or removed the account since, only their requests are counted. The calls of an account are applied in their
+    order.
     """
     by_name: dict[str, list[tuple[Account, FinishedCall]]] = defaultdict(list)
     for account, call in finished:
         by_name[account.name].append((account, call))
     limits = breakers.lock_account_limits(connection, by_name)
-    # Under the lock, which an operator's change takes first, too.
-    current = accounts.load(connection, by_name)
+    failed = {
+        name
+        for name, of_account in by_name.items()
+        if any(not isinstance(call.signal, Success | None) for _, call in of_account)
+    }
+    # Under the lock, which an operator's change takes first, too; mostly none is read.
+    current = accounts.load(connection, failed) if failed else {}
     calls = {
-        name: [call if account == current[name] else only_counted(call) for account, call in of_account]
+        name: [
+            call if account == current.get(name, account) else only_counted(call)
+            for account, call in of_account
+        ]
         for name, of_account in by_name.items()
     }
     after = {name: after_answers(before, calls[name], now=now) for name, before in limits.items()}

@@ -152,11 +152,11 @@ class HubSpotCalls:
     ) -> None:
         """Update an account's limits, statistics and counters after a call.
 
-        Database errors are logged, not raised. A `signal` other than None is applied to the account's breaker. If an
-        operator has changed or removed the account since it was loaded, only the requests are counted. `asked_at` is
-        the instant just before the call. With `retry`, the account's watches are made due now if their last poll failed
-        and no worker has claimed them. With `retry`, the trial of a paused account is made due now, too. Does nothing
-        for an account without credentials.
+        Database errors are logged, not raised. A `signal` other than None is applied to the account's breaker. If the
+        call failed, and an operator has changed or removed the account since it was loaded, only the requests are
+        counted. `asked_at` is the instant just before the call. With `retry`, the account's watches are made due now if
+        their last poll failed and no worker has claimed them. With `retry`, the trial of a paused account is made due
+        now, too. Does nothing for an account without credentials.
         """
         # Other processes may have credentials of the account: it must not be paused because this process has none.
         if not account.has_credentials:

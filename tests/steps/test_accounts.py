@@ -288,7 +288,7 @@ def test_several_workers_together_keep_one_account_s_quota(rig: Rig) -> None:
     assert 0.7 * share <= len(rig.hubspot.requests) <= share + 1
 
 
-@pytest.mark.parametrize("reply", [EXPIRED, BURST, UNKNOWN, reply(502), PENDING])
+@pytest.mark.parametrize("reply", [EXPIRED, BURST, UNKNOWN, reply(502)])
 def test_what_the_old_token_still_gets_does_not_pause_an_account_that_has_a_new_one(
     rig: Rig, reply: Reply
 ) -> None:
