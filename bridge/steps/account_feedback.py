@@ -32,9 +32,9 @@ def record_calls(
 ) -> list[OperatorEvent]:
     """Update accounts' limits and daily statistics from finished calls; return the events for the operator.
 
-    Each call comes with its account as it was loaded for the call. If calls of an account failed, and an operator has
-    changed or removed the account since, only their requests are counted. The calls of an account are applied in their
-    order.
+    Each call comes with its account as it was loaded for the call. If a call of an account failed, and an operator has
+    changed or removed the account since then, the account's calls have no other effect than that their requests are
+    counted. The calls of an account are applied in their order.
     """
     by_name: dict[str, list[tuple[Account, FinishedCall]]] = defaultdict(list)
     for account, call in finished:
