@@ -105,7 +105,7 @@ class Settings(BaseModel):
         problems = [
             *map(_problem_line, faults),
             *_conflicts(settings, set(given), invalid),
-            *_misspelled(environ),
+            *_misspelled(environ, set(given)),
         ]
         if problems:
             raise SettingsProblem("\n".join(sorted(problems)))
@@ -147,14 +147,14 @@ def _problem_line(fault: ErrorDetails) -> str:
     return f"{_name(fault)}{entry}: {message}"
 
 
-def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield a problem for each variable that is probably a misspelled setting."""
+def _misspelled(environ: Mapping[str, str], given: set[str]) -> Iterator[str]:
+    """Yield a problem for each variable that is probably a misspelled setting; `given` names the settings that are set."""
     for name in environ.keys() - NAMES:
         # Other unknown names are ignored: Kubernetes sets BRIDGE_… variables for a service named `bridge`. A DATABASE_…
         # or WEB_… may be another program's, unless it is nearly the same and ours is missing.
         is_ours = name.startswith(("BRIDGE_", "HUBSPOT_"))
         near = get_close_matches(name, NAMES, n=1, cutoff=0.85 if is_ours else 0.9)
-        may_be_ours = name.startswith(("DATABASE_", "WEB_")) and near and not environ.get(near[0], "").strip()
+        may_be_ours = name.startswith(("DATABASE_", "WEB_")) and given.isdisjoint(near)
         if near and (is_ours or may_be_ours):
             yield f"{name}: is no setting of the bridge; did you mean {near[0]}?"
 

@@ -97,6 +97,11 @@ class FinishedCall:
         )
 
     @property
+    def failed(self) -> bool:
+        """Whether the call's signal speaks against the account."""
+        return not isinstance(self.signal, Success | None)
+
+    @property
     def errors(self) -> int:
         """How many of the call's requests were not answered with 2xx; HubSpot may count them as errors."""
         went_well = isinstance(self.answer, HttpResponse) and 200 <= self.answer.status_code < 300

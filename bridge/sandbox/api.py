@@ -16,7 +16,7 @@ from bridge.sandbox.starts import (
     parsed,
     parsed_import,
 )
-from bridge.sandbox.state import OAUTH_ENDPOINT, ApiRequest, State
+from bridge.sandbox.state import ApiRequest, State
 from bridge.sandbox.tasks import Kind
 from bridge.sandbox.wire import to_response
 
@@ -74,17 +74,6 @@ _CHECKS: tuple[tuple[str, object, tuple[str, ...]], ...] = (
     ("search-files", {"results": []}, (f"/files/{_ANY}/files/search",)),
     ("list-imports", {"results": []}, _CRM_IMPORT_PATHS),
     ("account-details", _ACCOUNT, (f"/account-info/{_ANY}/details",)),
-)
-# The endpoints for which a fault can be set.
-ENDPOINTS = frozenset(
-    {
-        *(kind.value for kind in Kind),
-        *(endpoint for _, endpoint, _, _ in _STARTS),
-        *(endpoint for endpoint, _, _ in _CHECKS),
-        "start-crm-import",
-        "file",
-        OAUTH_ENDPOINT,
-    }
 )
 
 

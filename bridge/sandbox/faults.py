@@ -21,6 +21,7 @@ from bridge.sandbox.replies import (
     rate_limited,
     unknown_task,
 )
+from bridge.sandbox.tasks import Kind
 
 BIG_BYTES = 10 * 1024 * 1024
 BOMB_BYTES = 50 * 1024 * 1024
@@ -125,6 +126,21 @@ _NAMED: Mapping[str, Callable[[], Reply]] = {
 }
 
 NAMES = frozenset(_NAMED)
+
+OAUTH_ENDPOINT = "oauth-token"
+# The names, in the ledger, of all endpoints that have a route.
+ENDPOINTS = frozenset(
+    {
+        *Kind,
+        "start-import",
+        *(f"start-{kind}" for kind in Kind if kind is not Kind.FILE_IMPORT),
+        "search-files",
+        "list-imports",
+        "account-details",
+        "file",
+        OAUTH_ENDPOINT,
+    }
+)
 
 
 def factory(name: str) -> Callable[[], Reply]:

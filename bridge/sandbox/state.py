@@ -9,7 +9,7 @@ from typing import Any
 
 from bridge.sandbox import faults
 from bridge.sandbox.bodies import file_reply, status_reply
-from bridge.sandbox.faults import Faults, Target
+from bridge.sandbox.faults import ENDPOINTS, OAUTH_ENDPOINT, Faults, Target
 from bridge.sandbox.ledger import Ledger
 from bridge.sandbox.oauth import OAuthServer
 from bridge.sandbox.options import SandboxOptions
@@ -26,7 +26,6 @@ from bridge.sandbox.replies import (
 )
 from bridge.sandbox.tasks import ENDINGS, Kind, Outcome, Phase, Source, Task, number_of, task_id_of
 
-OAUTH_ENDPOINT = "oauth-token"
 _WITH_FILE = frozenset({Outcome.COMPLETED, Outcome.COMPLETED_WITH_ERRORS})
 _INT64 = 2**63
 
@@ -209,11 +208,16 @@ class State:
 
         `fault` is a fault's name or a custom reply. The fault applies to the next `times` requests; with None, the
         fault applies until it is cleared. A `target` of None selects all requests to HubSpot's API, except requests
-        for OAuth tokens. Raises ValueError for an unknown name.
+        for OAuth tokens. Raises ValueError for an unknown name of a fault or of an endpoint.
         """
+        target = target or Target()
+        if target.endpoint is not None and target.endpoint not in ENDPOINTS:
+            raise ValueError(
+                f"no endpoint is named {target.endpoint}; there are {', '.join(sorted(ENDPOINTS))}"
+            )
         make = (lambda: fault) if isinstance(fault, Reply) else faults.factory(fault)
         with self._lock:
-            return self._faults.set(target or Target(), make, times)
+            return self._faults.set(target, make, times)
 
     def clear_fault(self, fault_id: str) -> bool:
         """Remove a fault; return False when there is none with this id."""

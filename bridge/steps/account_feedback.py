@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
@@ -16,7 +16,7 @@ from bridge.core.account_limits import (
     only_counted,
     with_trial_due,
 )
-from bridge.core.circuit_breaker import CircuitBreaker, Success
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event
 from bridge.db import breakers, daily_stats, watches
 from bridge.db.accounts import Account, Accounts
@@ -27,33 +27,23 @@ log = structlog.get_logger()
 def record_calls(
     connection: Connection,
     accounts: Accounts,
-    finished: Iterable[tuple[Account, FinishedCall]],
+    finished: Sequence[tuple[Account, FinishedCall]],
     now: datetime,
 ) -> list[OperatorEvent]:
     """Update accounts' limits and daily statistics from finished calls; return the events for the operator.
 
-    Each call comes with its account as it was loaded for the call. If a call of an account failed, and an operator has
-    changed or removed the account since then, the account's calls have no other effect than that their requests are
-    counted. The calls of an account are applied in their order.
+    Each call comes with its account as it was loaded for the call. If the call failed, and an operator has changed or
+    removed the account since then, only the call's requests are counted. The calls of an account are applied in their
+    order.
     """
-    by_name: dict[str, list[tuple[Account, FinishedCall]]] = defaultdict(list)
-    for account, call in finished:
-        by_name[account.name].append((account, call))
-    limits = breakers.lock_account_limits(connection, by_name)
-    failed = {
-        name
-        for name, of_account in by_name.items()
-        if any(not isinstance(call.signal, Success | None) for _, call in of_account)
-    }
-    # Under the lock, which an operator's change takes first, too; mostly none is read.
+    limits = breakers.lock_account_limits(connection, {account.name for account, _ in finished})
+    failed = {account.name for account, call in finished if call.failed}
+    # Under the lock, which an operator's change takes first, too.
     current = accounts.load(connection, failed) if failed else {}
-    calls = {
-        name: [
-            call if account == current.get(name, account) else only_counted(call)
-            for account, call in of_account
-        ]
-        for name, of_account in by_name.items()
-    }
+    calls: dict[str, list[FinishedCall]] = defaultdict(list)
+    for account, call in finished:
+        is_outdated = call.failed and account != current[account.name]
+        calls[account.name].append(only_counted(call) if is_outdated else call)
     after = {name: after_answers(before, calls[name], now=now) for name, before in limits.items()}
     breakers.save_account_limits(connection, after)
     daily_stats.count(connection, now.date(), {name: count(made) for name, made in calls.items()})

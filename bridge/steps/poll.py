@@ -206,14 +206,14 @@ class Polls:
 
         Of a watch whose id is in `lost`, because the lease was lost, only the requests are counted.
         """
-        calls = (
+        calls = [
             (d.job.account, account_limits.only_counted(d.call) if d.job.watch.id in lost else d.call)
             for d in done
-        )
+        ]
         events = account_feedback.record_calls(connection, self._accounts, calls, now)
         unsent = [d.job.watch for d in done if d.call.signal is None]
-        released = {(watch.account, watch.due_at) for watch in unsent if watch.due_at}
-        store.release_trials(connection, self.state, released, now)
+        leases = {(watch.account, watch.due_at) for watch in unsent if watch.due_at}
+        store.release_trials(connection, self.state, leases, now)
         return events
 
 

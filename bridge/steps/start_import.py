@@ -14,12 +14,15 @@ from bridge.core.account_limits import signal_of_single_call
 from bridge.core.classification import (
     MAY_HAVE_BEGUN,
     NO_TOKEN_PAUSE_SECONDS,
+    Classification,
+    Postponed,
+    Throttled,
     classify_start,
     clean,
     parse_json,
     text_of,
 )
-from bridge.core.http_results import HttpResponse, NoResponse, NoToken, NoTokenYet
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.steps.hubspot_calls import Granted, HubSpotCalls, RetryLater
 from bridge.steps.register import ConflictingRegistration, Registered, RegistrationResult
 
@@ -108,8 +111,9 @@ def start(
         asked_at = hubspot_calls.clock()
         answer = hubspot_calls.hubspot.start_import(granted.account, document)
         answered_at = hubspot_calls.clock()
-        started = _outcome(register, client, answer, answered_at)
-        signal = signal_of_single_call(classify_start(answer, now=answered_at))
+        classified = classify_start(answer, now=answered_at)
+        started = _outcome(register, client, answer, classified, answered_at)
+        signal = signal_of_single_call(classified)
         hubspot_calls.record_call(granted.account, answer, signal, asked_at=asked_at)
     finally:
         # Nothing was sent, or the answer says nothing of the account: if this was its trial, another is due at once.
@@ -135,10 +139,14 @@ def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Granted | RetryLater:
 
 
 def _outcome(
-    register: RegisterTask, client: str, answer: HttpResponse | NoResponse | NoToken, answered_at: datetime
+    register: RegisterTask,
+    client: str,
+    answer: HttpResponse | NoResponse | NoToken,
+    classified: Classification,
+    answered_at: datetime,
 ) -> StartResult:
     match answer:
-        case NoTokenYet(reason=reason) | NoToken(reason=reason, is_temporary=True, earlier_refusals=0):
+        case NoToken(reason=reason) if isinstance(classified, Postponed | Throttled):
             return NotStarted(reason=reason, retry_at=answered_at + timedelta(seconds=NO_TOKEN_PAUSE_SECONDS))
         case NoToken(reason=reason):
             return NotStarted(reason=reason)

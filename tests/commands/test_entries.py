@@ -16,7 +16,7 @@ import requests
 
 from tests.commands.conftest import ROOT, Commands, Ran, ended
 from tests.ports import free_port
-from tests.reliability.processes import Running, lines
+from tests.reliability.processes import Running, children, lines
 from tests.reliability.waiting import until
 
 GUNICORN = ("-m", "gunicorn")
@@ -46,10 +46,6 @@ def interpreted(folder: Path, *arguments: str, cwd: Path = ROOT) -> subprocess.C
         timeout=60,
         check=False,
     )
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @contextmanager

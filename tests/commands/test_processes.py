@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 
 from tests.commands.conftest import ROOT, Commands
 from tests.ports import free_port
-from tests.reliability.processes import WEB, WORKER, Running, answers, lines, running
+from tests.reliability.processes import WEB, WORKER, Running, answers, children, lines, running
 from tests.reliability.waiting import until
 
 START_SECONDS = 30
@@ -251,8 +251,7 @@ def test_a_process_raises_its_limit_of_descriptors_to_what_its_settings_promise(
     )
     try:
         assert answer(f"http://127.0.0.1:{port}/healthz").ok
-        children = Path(f"/proc/{web.pid}/task/{web.pid}/children").read_text().split()
-        soft, _ = resource.prlimit(int(children[0]), resource.RLIMIT_NOFILE)
+        soft, _ = resource.prlimit(children(web.pid)[0], resource.RLIMIT_NOFILE)
         web.terminate()
         assert web.wait(40) == 0
     finally:

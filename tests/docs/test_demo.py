@@ -17,6 +17,7 @@ from tests.docs.reader import (
     environment,
     wait_until,
 )
+from tests.reliability.processes import children
 
 
 @contextmanager
@@ -54,10 +55,10 @@ def demo_until(event: str, folder: Path) -> Iterator[tuple[subprocess.Popen[byte
 def descendants(pid: int) -> list[int]:
     """Return the processes that a process has started, and those that these have."""
     try:
-        children = list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+        started = children(pid)
     except OSError:
         return []
-    return children + [each for child in children for each in descendants(child)]
+    return started + [each for child in started for each in descendants(child)]
 
 
 def caught(pid: int) -> set[int]:

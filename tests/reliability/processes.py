@@ -23,6 +23,11 @@ WEB = ("-m", "gunicorn", "app:app")
 STOP_SECONDS = 40.0
 
 
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started. Raises OSError when it has ended."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 class Running:
     """A Python command in a process group of its own, with its log lines in a file.
 

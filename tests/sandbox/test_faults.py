@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from flask import Flask
 
 from bridge.sandbox import Kind, Target
-from bridge.sandbox.faults import NAMES
+from bridge.sandbox.api import blueprint
+from bridge.sandbox.faults import ENDPOINTS, NAMES, OAUTH_ENDPOINT
 from tests.sandbox.caller import STATUS_PATHS, TOKEN, Caller
 
 # Some need more than one look, in tests of their own.
@@ -268,6 +270,18 @@ def test_one_fault_can_be_cleared_by_its_id(hubspot: Caller) -> None:
     assert hubspot.control(f"faults/{fault_id}", method="DELETE").status_code == 204
     assert hubspot.status("AAAAEZ6whGI").status_code == 423
     assert hubspot.control(f"faults/{fault_id}", method="DELETE").status_code == 404
+
+
+def test_there_is_a_route_for_each_endpoint_that_a_fault_can_be_set_for(hubspot: Caller) -> None:
+    app = Flask("hubspot")
+    app.register_blueprint(blueprint(hubspot.state))
+    routed = {name.removeprefix("hubspot.") for name in app.view_functions if name.startswith("hubspot.")}
+    assert routed - {"token"} == ENDPOINTS - {OAUTH_ENDPOINT}
+
+
+def test_a_fault_for_an_endpoint_that_is_none_is_refused_to_tests_in_python_too(hubspot: Caller) -> None:
+    with pytest.raises(ValueError, match=r"no endpoint is named start-file-import; there are .*start-import"):
+        hubspot.state.set_fault("503", Target(endpoint="start-file-import"))
 
 
 def test_all_faults_can_be_cleared(hubspot: Caller) -> None:

@@ -19,7 +19,7 @@ from bridge.sandbox import Sandbox, SandboxOptions
 from tests import postgres
 from tests.ports import free_port
 from tests.reliability.database import KEY, Installation, an_installation
-from tests.reliability.processes import Running, processes
+from tests.reliability.processes import Running, children, processes
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
 
@@ -178,10 +178,10 @@ def answers_and_titles(world: World) -> Texts:
     """What the bridge and the system tell to whoever asks."""
     opened = {path: written(requests.get(world.url + path, timeout=30)) for path in OPEN_PATHS}
     asked = {path: written(world.send("GET", path)) for path in ADMIN_PATHS}
-    children = Path(f"/proc/{world.web.pid}/task/{world.web.pid}/children").read_text().split()
-    processes = (world.web.pid, *children, world.worker.pid)
-    titles = {f"title {pid}": Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes}
-    assert children
+    started = children(world.web.pid)
+    pids = (world.web.pid, *started, world.worker.pid)
+    titles = {f"title {pid}": Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
+    assert started
     assert b"worker" in titles[f"title {world.worker.pid}"]
     return opened | asked | titles
 

@@ -41,6 +41,8 @@ POLICY = RetryPolicy(schedule_seconds=(5.0, 30.0), jitter_share=0.2)
 PLENTY = Rate(requests=100_000, seconds=1, share=1)
 COMPLETE = saying({"status": "COMPLETE", "result": {"id": "1"}})
 PENDING = saying({"status": "PENDING"}, 202)
+EXPIRED = saying({"category": "EXPIRED_AUTHENTICATION", "message": "This token expired."}, 401)
+BURST = saying({"errorType": "RATE_LIMIT", "policyName": "TEN_SECONDLY_ROLLING"}, 429)
 
 
 @dataclass(frozen=True, kw_only=True)

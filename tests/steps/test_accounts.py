@@ -1,32 +1,18 @@
 """Accounts in trouble: they wait, one poll is their trial request, and the other accounts are polled meanwhile."""
 
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
-from typing import Any
-
 import pytest
-from sqlalchemy import event, update
 
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.quota import Rate
 from bridge.core.watch import Outcome, State
-from bridge.db import breakers, daily_stats, heartbeats, oauth_tokens
-from bridge.db.accounts import AccountChange, Credentials
-from bridge.db.tables import oauth_tokens as table
-from bridge.steps import accounts, changes
-from bridge.steps.operator_events import NO_OPERATOR
+from bridge.db import breakers, daily_stats, heartbeats
 from bridge.steps.poll import FinishedPoll, time_out_overdue
-from tests.hubspot_accounts import a_cipher
 from tests.makers import NOW
-from tests.steps.peers import Reply, Request, reply, saying
-from tests.steps.rig import COMPLETE, PENDING, Rig
+from tests.steps.peers import Reply, Request, saying
+from tests.steps.rig import BURST, COMPLETE, EXPIRED, PENDING, Rig
 from tests.threads import at_once
 
-EXPIRED = saying({"category": "EXPIRED_AUTHENTICATION", "message": "This token expired."}, 401)
 NO_SCOPE = saying({"category": "MISSING_SCOPES"}, 403)
-UNKNOWN = saying({"status": "error", "category": "OBJECT_NOT_FOUND", "message": "No such task."}, 404)
-NOTHING_LEFT = {"X-HubSpot-RateLimit-Daily": "1000", "X-HubSpot-RateLimit-Daily-Remaining": "0"}
-BURST = saying({"errorType": "RATE_LIMIT", "policyName": "TEN_SECONDLY_ROLLING"}, 429)
 
 
 class Account:
@@ -288,27 +274,6 @@ def test_several_workers_together_keep_one_account_s_quota(rig: Rig) -> None:
     assert 0.7 * share <= len(rig.hubspot.requests) <= share + 1
 
 
-@pytest.mark.parametrize("reply", [EXPIRED, BURST, UNKNOWN, reply(502)])
-def test_what_the_old_token_still_gets_does_not_pause_an_account_that_has_a_new_one(
-    rig: Rig, reply: Reply
-) -> None:
-    rig.add_account("shop")
-    watches, worker = [rig.registered(f"T{n}", account="shop") for n in range(12)], rig.worker(concurrency=64)
-    for watch in watches:
-        rig.tasks.set(watch.task_id, replace(reply, headers={**reply.headers, **NOTHING_LEFT}))
-    rig.clock.passes(2)
-    late = [done for job in worker._claim() if (done := worker._work(job))]
-    change = AccountChange(credentials=Credentials(access_token="pat-new"))
-    accounts.put(rig.engine, rig.accounts(), "shop", change, now=rig.clock())
-    worker._save(late)
-    assert [rig.now(watch).polls for watch in watches] == [1] * 12
-    after = rig.account("shop")
-    assert not after.breaker.failures
-    assert not after.breaker.paused
-    assert not after.refused_watches
-    assert after.usage.daily_remaining is None
-
-
 def test_workers_that_save_failures_of_several_accounts_never_block_each_other_for_good(rig: Rig) -> None:
     """PostgreSQL would end one of two that wait for each other."""
     names = ["a", "b", "c"]
@@ -330,44 +295,4 @@ def test_workers_that_save_failures_of_several_accounts_never_block_each_other_f
                     breakers.lock_account_limits(connection, names)
 
     at_once(6, lock)
-
-
-def test_what_a_removed_account_still_gets_leaves_no_pause_behind(rig: Rig) -> None:
-    rig.add_account("gone")
-    rig.tasks.set("T1", EXPIRED)
-    watch, worker = rig.registered("T1", account="gone"), rig.worker()
-    rig.clock.passes(2)
-    [job] = worker._claim()
-    changes.withdraw(rig.engine, watch.id, client=None, now=rig.clock())
-    accounts.remove(rig.engine, rig.accounts(), "gone", outbox=NO_OPERATOR, now=rig.clock())
-    late = worker._work(job)
-    assert late is not None
-    worker._save([late])
-    assert not rig.account("gone").breaker.paused
-
-
-def test_an_account_that_is_set_while_it_is_removed_is_there_afterwards(rig: Rig) -> None:
-    rig.add_account("shop")
-    with rig.engine.begin() as connection:
-        oauth_tokens.add(connection, a_cipher(), "shop", "origin")
-        connection.execute(update(table).values(failure="No"))
-        breakers.lock_account_limits(connection, ["shop"])
-    change = AccountChange(credentials=Credentials(access_token="pat-new"))
-    setting: list[Future[Any]] = []
-    with ThreadPoolExecutor(1) as pool:
-
-        @event.listens_for(rig.engine, "after_cursor_execute")
-        def set_meanwhile(_: Any, __: Any, statement: str, *___: Any) -> None:
-            if "account_gates" in statement and not setting:
-                setting.append(Future())
-                setting[0] = pool.submit(
-                    accounts.put, rig.engine, rig.accounts(), "shop", change, now=rig.clock()
-                )
-                wait(setting, timeout=0.5)  # it ends here only if the removal holds no lock
-
-        removed = accounts.remove(rig.engine, rig.accounts(), "shop", outbox=NO_OPERATOR, now=rig.clock())
-        _, new = setting[0].result(60)
-    assert isinstance(removed, accounts.AccountStatus)
-    assert new
-    with rig.engine.connect() as connection:
-        assert "shop" in rig.accounts().stored(connection)
+    assert rig.account("b").breaker.paused

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from bridge.core.circuit_breaker import CircuitBreaker
+from bridge.core.classification import classify_start
 from bridge.core.http_results import NoToken, NoTokenYet
 from bridge.db import breakers
 from bridge.db.accounts import Account
@@ -251,6 +252,9 @@ def test_after_a_401_only_a_token_that_is_still_being_refreshed_is_worth_a_short
     answer: NoToken, wait: timedelta | None
 ) -> None:
     """A token server that is away leaves the account paused."""
-    result = start_import._outcome(lambda _: pytest.fail("nothing was started"), "cms", answer, NOW)
+    classified = classify_start(answer, now=NOW)
+    result = start_import._outcome(
+        lambda _: pytest.fail("nothing was started"), "cms", answer, classified, NOW
+    )
     assert isinstance(result, NotStarted)
     assert result.retry_at == (NOW + wait if wait else None)
