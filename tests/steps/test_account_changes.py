@@ -15,6 +15,7 @@ from bridge.steps.operator_events import NO_OPERATOR
 from tests.hubspot_accounts import a_cipher
 from tests.steps.peers import Reply, reply, saying
 from tests.steps.rig import BURST, EXPIRED, Rig
+from tests.threads import at_once
 
 UNKNOWN = saying({"status": "error", "category": "OBJECT_NOT_FOUND", "message": "No such task."}, 404)
 NOTHING_LEFT = {"X-HubSpot-RateLimit-Daily": "1000", "X-HubSpot-RateLimit-Daily-Remaining": "0"}
@@ -80,3 +81,13 @@ def test_an_account_that_is_set_while_it_is_removed_is_there_afterwards(rig: Rig
     assert new
     with rig.engine.connect() as connection:
         assert "shop" in rig.accounts().stored(connection)
+
+
+def test_of_several_removals_at_once_one_removes_and_the_others_find_none(rig: Rig) -> None:
+    def remove(_: int) -> bool:
+        removed = accounts.remove(rig.engine, rig.accounts(), "shop", outbox=NO_OPERATOR, now=rig.clock())
+        return isinstance(removed, accounts.AccountStatus)
+
+    for _ in range(5):
+        rig.add_account("shop")
+        assert sorted(at_once(4, remove)) == [False, False, False, True]
