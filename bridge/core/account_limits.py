@@ -98,7 +98,7 @@ class FinishedCall:
 
     @property
     def failed(self) -> bool:
-        """Whether the call's signal speaks against the account."""
+        """Whether the call counts against the account: its `signal` is neither None nor a Success."""
         return not isinstance(self.signal, Success | None)
 
     @property
