@@ -15,7 +15,8 @@ from tests.web.admin.operator import an_operator
 from tests.web.api import Api
 
 # It would leave an attribute, a script, a text and a block of code; and Jinja would count.
-EVIL = "\"'></script></title></textarea></code></pre><x-evil/data-evil=1>${7*7}{{7*7}}"
+EVIL = "\"'></script></title></textarea></code></pre><x-evil/data-evil=1>${7654321*7}{{7654321*7}}"
+COUNTED = "53580247"  # so long that no random id has it
 HOST = f"host{EVIL}"
 
 
@@ -85,8 +86,7 @@ def test_no_value_becomes_markup(sqlite_api: Api, hostile: str, path: str) -> No
     answer = operator.get(path.format(watch_id=hostile, evil=quote(EVIL, safe="")), follow_redirects=True)
     assert answer.status_code < 500
     assert Elements(answer.text).found == []
-    assert "${49}" not in answer.text
-    assert ">49" not in answer.text
+    assert COUNTED not in answer.text
 
 
 @pytest.mark.parametrize(
